@@ -1,0 +1,58 @@
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <string_view>
+
+namespace vtrain {
+
+/// Element types. f16 and i8 are reserved: a tensor may hold them, no op computes with them yet.
+enum class DType : uint8_t { f32, f64, bf16, f16, i8, u8, i32, i64, boolean };
+
+/// Upper half of a float; converted with round to nearest even.
+struct BFloat16 {
+  uint16_t bits = 0;
+};
+float to_float(BFloat16 x);
+BFloat16 to_bfloat16(float x);
+
+size_t size_of(DType dtype);  // bytes per element
+bool is_floating(DType dtype);
+std::string_view name_of(DType dtype);  // "f32", also safetensors' spelling in lower case
+
+template <class T>
+struct DTypeOf;
+template <>
+struct DTypeOf<float> {
+  static constexpr DType value = DType::f32;
+};
+template <>
+struct DTypeOf<double> {
+  static constexpr DType value = DType::f64;
+};
+template <>
+struct DTypeOf<BFloat16> {
+  static constexpr DType value = DType::bf16;
+};
+template <>
+struct DTypeOf<int8_t> {
+  static constexpr DType value = DType::i8;
+};
+template <>
+struct DTypeOf<uint8_t> {
+  static constexpr DType value = DType::u8;
+};
+template <>
+struct DTypeOf<int32_t> {
+  static constexpr DType value = DType::i32;
+};
+template <>
+struct DTypeOf<int64_t> {
+  static constexpr DType value = DType::i64;
+};
+template <>
+struct DTypeOf<bool> {
+  static constexpr DType value = DType::boolean;
+};
+
+}  // namespace vtrain
