@@ -63,7 +63,8 @@ typedef int32_t IVec __attribute__((vector_size(kLanes * sizeof(int32_t))));
   const Vec shifter = splat(12582912.0f);  // 1.5 * 2^23: adding it rounds to the nearest integer
   const Vec k = (x * 1.44269504f + shifter) - shifter;
   const Vec r = (x - k * 0.693359375f) - k * -2.12194440e-4f;
-  Vec p = splat(1.3981999507e-3f);
+  Vec p = splat(1.9875691500e-4f);
+  p = p * r + 1.3981999507e-3f;
   p = p * r + 8.3334519073e-3f;
   p = p * r + 4.1665795894e-2f;
   p = p * r + 1.6666665459e-1f;
