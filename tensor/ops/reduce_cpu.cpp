@@ -1,0 +1,74 @@
+#include <algorithm>
+#include <vector>
+
+#include "tensor/dispatch.h"
+#include "tensor/ops/reduce.h"
+#include "tensor/parallel.h"
+
+namespace vtrain {
+namespace {
+
+/// Sums along contiguous memory: four accumulators in a fixed order, in double.
+template <class T>
+double sum_run(const T* x, int64_t n) {
+  double part[4] = {0, 0, 0, 0};
+  int64_t i = 0;
+  for (; i + 4 <= n; i += 4) {
+    for (int j = 0; j < 4; ++j) part[j] += static_cast<double>(x[i + j]);
+  }
+  for (; i < n; ++i) part[0] += static_cast<double>(x[i]);
+  return (part[0] + part[1]) + (part[2] + part[3]);
+}
+
+template <class T>
+void sum_columns(const T* x, T* y, int64_t axis, int64_t inner, int64_t begin, int64_t end) {
+  constexpr int64_t kStrip = 64;  // columns whose accumulators stay in registers and L1
+  for (int64_t c = begin; c < end; c += kStrip) {
+    const int64_t width = std::min(kStrip, end - c);
+    double total[kStrip] = {};
+    for (int64_t a = 0; a < axis; ++a) {
+      const T* const row = x + a * inner + c;
+      for (int64_t i = 0; i < width; ++i) total[i] += static_cast<double>(row[i]);
+    }
+    for (int64_t i = 0; i < width; ++i) y[c + i] = static_cast<T>(total[i]);
+  }
+}
+
+Tensor sum_middle(const Tensor& x, int64_t outer, int64_t axis, int64_t inner) {
+  Tensor y = Tensor::empty({outer, inner}, x.dtype(), x.device());
+  dispatch_floating("sum", x.dtype(), [&]<class T>(T) {
+    const T* const px = x.data<T>();
+    T* const py = y.data<T>();
+    const int64_t grain = std::max<int64_t>(1, 16384 / std::max<int64_t>(axis, 1));
+    if (inner == 1) {
+      parallel_for(outer, grain, [&](int64_t begin, int64_t end) {
+        for (int64_t o = begin; o < end; ++o) py[o] = static_cast<T>(sum_run(px + o * axis, axis));
+      });
+    } else if (outer == 1) {
+      parallel_for(inner, std::max<int64_t>(grain, 16), [&](int64_t begin, int64_t end) { sum_columns(px, py, axis, inner, begin, end); });
+    } else {
+      parallel_for(outer, std::max<int64_t>(1, grain / inner), [&](int64_t begin, int64_t end) {
+        for (int64_t o = begin; o < end; ++o) sum_columns(px + o * axis * inner, py + o * inner, axis, inner, 0, inner);
+      });
+    }
+  });
+  return y;
+}
+
+Tensor argmax(const Tensor& x) {
+  const int64_t rows = x.dim(0), classes = x.dim(1);
+  Tensor y = Tensor::empty({rows}, DType::i32, x.device());
+  int32_t* const py = y.data<int32_t>();
+  dispatch_floating("argmax_rows", x.dtype(), [&]<class T>(T) {
+    const T* const px = x.data<T>();
+    for (int64_t n = 0; n < rows; ++n) {
+      py[n] = static_cast<int32_t>(std::max_element(px + n * classes, px + (n + 1) * classes) - (px + n * classes));
+    }
+  });
+  return y;
+}
+
+const bool registered = reduce_kernels.add(DeviceType::cpu(), {sum_middle, argmax});
+
+}  // namespace
+}  // namespace vtrain

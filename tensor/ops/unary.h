@@ -1,0 +1,26 @@
+#pragma once
+
+#include "tensor/per_device.h"
+#include "tensor/tensor.h"
+
+namespace vtrain {
+
+/// y = f(x), element by element; x f32 or f64 of any shape, y like x.
+Tensor exp(const Tensor& x);
+Tensor log(const Tensor& x);
+Tensor sqrt(const Tensor& x);
+Tensor square(const Tensor& x);
+Tensor sigmoid(const Tensor& x);  // 1 / (1 + exp(-x)), exact in both tails
+Tensor relu(const Tensor& x);
+Tensor negate(const Tensor& x);
+/// 1 where x >= bound, else 0: a decision.
+Tensor at_least(const Tensor& x, double bound);
+
+enum class UnaryOp { kExp, kLog, kSqrt, kSquare, kSigmoid, kRelu, kNegate };
+struct UnaryKernels {
+  Tensor (*apply)(UnaryOp op, const Tensor& x);
+  Tensor (*at_least)(const Tensor& x, double bound);
+};
+inline constinit PerDevice<UnaryKernels> unary_kernels{"unary"};
+
+}  // namespace vtrain
