@@ -1,0 +1,30 @@
+#pragma once
+
+#include "autograd/variable.h"
+
+namespace vtrain {
+
+/// Element-wise arithmetic with broadcasting (tensor/ops/binary.h); gradients are summed over what was repeated.
+Variable operator+(const Variable& a, const Variable& b);
+Variable operator-(const Variable& a, const Variable& b);
+Variable operator*(const Variable& a, const Variable& b);
+Variable operator/(const Variable& a, const Variable& b);
+Variable operator+(const Variable& a, double b);
+Variable operator-(const Variable& a, double b);
+Variable operator*(double a, const Variable& b);
+Variable operator*(const Variable& a, double b);
+Variable operator/(const Variable& a, double b);
+Variable operator-(const Variable& a);
+
+Variable exp(const Variable& x);
+Variable log(const Variable& x);
+Variable sqrt(const Variable& x);
+Variable square(const Variable& x);
+Variable sigmoid(const Variable& x);
+Variable relu(const Variable& x);  // gradient 0 at 0
+
+/// Sum and mean over `dims` (all if empty).
+Variable sum(const Variable& x, const std::vector<int>& dims = {}, bool keep_dims = false);
+Variable mean(const Variable& x, const std::vector<int>& dims = {}, bool keep_dims = false);
+
+}  // namespace vtrain

@@ -1,0 +1,128 @@
+#include "autograd/variable.h"
+
+#include <unordered_set>
+
+#include "autograd/trace.h"
+#include "tensor/ops/binary.h"
+
+namespace vtrain {
+
+struct Variable::Node {
+  Tensor value, grad;
+  bool requires_grad = false;
+  std::vector<Variable> inputs;  // empty for constants and leaves
+  GradFunction grad_function;
+  std::string op;
+};
+
+Variable::Variable(Tensor value) {
+  if (!value.defined()) return;
+  node_ = std::make_shared<Node>();
+  node_->value = std::move(value);
+}
+
+Variable Variable::leaf(Tensor value) {
+  Variable v(std::move(value));
+  v.node_->requires_grad = true;
+  return v;
+}
+
+Variable Variable::from(Op op, Tensor value, std::vector<Variable> inputs, GradFunction grad) {
+  Variable result(std::move(value));
+  for (const Variable& input : inputs) result.node_->requires_grad |= input.requires_grad();
+  if (Trace* const trace = Trace::active()) trace->record(op, inputs, result);
+  if (result.node_->requires_grad) {
+    result.node_->inputs = std::move(inputs);
+    result.node_->grad_function = std::move(grad);
+    result.node_->op = std::move(op.name);
+  }
+  return result;
+}
+
+bool Variable::requires_grad() const { return node_ && node_->requires_grad; }
+
+const Tensor& Variable::value() const {
+  if (!node_) throw ShapeError("[value] the variable is undefined");
+  return node_->value;
+}
+const Tensor& Variable::grad() const {
+  if (!node_) throw ShapeError("[grad] the variable is undefined");
+  return node_->grad;
+}
+Tensor& Variable::grad() {
+  if (!node_) throw ShapeError("[grad] the variable is undefined");
+  return node_->grad;
+}
+void Variable::clear_grad() {
+  if (node_) node_->grad = Tensor();
+}
+Variable Variable::detach() const { return node_ ? Variable(node_->value) : Variable(); }
+
+void backward(const Variable& loss) {
+  if (loss.value().numel() != 1) throw ShapeError(str("[backward] loss ", loss.shape(), ": expected one element"));
+  backward(loss, ones_like(loss.value()));
+}
+
+void backward(const Variable& output, const Tensor& seed) {
+  check_same_shape("backward", "output", output.value(), "seed", seed);
+  if (!output.requires_grad()) return;
+
+  // Depth first with an explicit stack: a network may be deeper than the call stack allows.
+  std::vector<Variable> order;  // inputs before users
+  std::unordered_set<const void*> seen{output.id()};
+  std::vector<std::pair<Variable, size_t>> stack{{output, 0}};
+  while (!stack.empty()) {
+    auto& [variable, next] = stack.back();
+    if (next == variable.node_->inputs.size()) {
+      order.push_back(variable);
+      stack.pop_back();
+      continue;
+    }
+    const Variable input = variable.node_->inputs[next++];
+    if (input.requires_grad() && seen.insert(input.id()).second) stack.emplace_back(input, 0);
+  }
+
+  // A gradient that another node may still share is not edited in place: the first addition makes a new tensor, later ones reuse it.
+  std::unordered_set<const void*> owned;
+  const auto add_grad = [&owned](Variable::Node& node, const Tensor& grad) {
+    if (!node.grad.defined()) {
+      node.grad = grad;
+    } else if (owned.insert(&node).second) {
+      node.grad = add(node.grad, grad);
+    } else {
+      accumulate(node.grad, grad);
+    }
+  };
+
+  add_grad(*output.node_, seed);
+  while (!order.empty()) {
+    const Variable variable = std::move(order.back());
+    order.pop_back();
+    Variable::Node& node = *variable.node_;
+    if (!node.grad_function) continue;  // a leaf keeps its gradient
+    const Grads grads = node.grad_function(node.grad);
+    if (grads.size() != node.inputs.size()) {
+      throw Error(str('[', node.op, "] backward gave ", grads.size(), " gradients for ", node.inputs.size(), " inputs"));
+    }
+    for (size_t i = 0; i < grads.size(); ++i) {
+      const Variable& input = node.inputs[i];
+      if (!input.requires_grad() || !grads[i].defined()) continue;
+      if (grads[i].shape() != input.shape()) {
+        throw ShapeError(str('[', node.op, "] gradient ", i, ' ', grads[i].shape(), ": expected ", input.shape()));
+      }
+      add_grad(*input.node_, grads[i]);
+    }
+    node.grad = Tensor();
+    node.grad_function = nullptr;
+    node.inputs.clear();
+  }
+}
+
+const Tensor& Saved::get() const {
+  if (value_.defined() && value_.version() != version_) {
+    throw Error(str("[backward] a saved value ", value_.shape(), " was edited in place after the forward pass"));
+  }
+  return value_;
+}
+
+}  // namespace vtrain
