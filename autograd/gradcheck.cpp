@@ -41,13 +41,13 @@ GradReport gradcheck(const std::function<Variable(const std::vector<Variable>&)>
       x = middle;
       const double numeric = (above - below) / (2 * step), analytic = grad.data<double>()[i];
       const double error = std::abs(numeric - analytic) / std::max(1.0, std::abs(numeric));
-      if (!(error <= worst)) {
+      if (std::isnan(error) || error > worst) {  // once NaN, worst stays NaN
         worst = error;
         report.worst = str("input ", k, " element ", i, ": backward ", analytic, ", central difference ", numeric);
       }
     }
   }
-  report.ok = worst <= tolerance;
+  report.ok = worst <= tolerance;  // false for NaN
   return report;
 }
 

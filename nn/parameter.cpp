@@ -1,0 +1,43 @@
+#include "nn/parameter.h"
+
+#include "autograd/trace.h"
+#include "nn/hooks.h"
+
+namespace vtrain {
+
+Parameter::Parameter(const Shape& shape, Init init, bool is_buffer) : data_(std::make_shared<Data>()) {
+  data_->init = init;
+  data_->is_buffer = is_buffer;
+  data_->raw = Variable::leaf(zeros(shape));
+}
+
+void Parameter::set(const Tensor& value) {
+  if (value.shape() != data_->raw.shape()) {
+    throw CheckpointError(str("parameter ", path(), ": expected shape ", data_->raw.shape(), ", got ", value.shape()));
+  }
+  Tensor own = data_->raw.value();
+  own.copy_from(value);
+}
+
+void Parameter::replace(Tensor value) { data_->raw = Variable::leaf(std::move(value)); }
+
+Variable Parameter::raw(const Pass& pass) const {
+  const bool trained = pass.wants_grad && !data_->is_buffer && !data_->frozen;
+  Variable v = trained ? data_->raw : data_->raw.detach();
+  if (Trace* const trace = Trace::active()) trace->name_parameter(v, data_->path);
+  return v;
+}
+
+Variable Parameter::effective(const Pass& pass) const {
+  const auto [entry, is_new] = pass.cache->try_emplace(data_.get());
+  if (is_new) {
+    Variable v = raw(pass);
+    if (pass.hooks) {
+      for (const auto& transform : pass.hooks->weight_transforms(data_->path)) v = transform.apply(v, pass);
+    }
+    entry->second = v;
+  }
+  return entry->second;
+}
+
+}  // namespace vtrain

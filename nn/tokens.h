@@ -1,0 +1,27 @@
+#pragma once
+
+#include <cstdint>
+
+#include "autograd/variable.h"
+
+namespace vtrain {
+
+/// What travels from block to block of a transformer.
+struct Tokens {
+  Variable x;               // (N, L, C)
+  Variable mask;            // (N, L): 1 = visible as a key; a gradient reaches it; undefined = all
+  Variable key_bias;        // (N, L) added to the logits of key j; undefined = none
+  int64_t num_special = 0;  // class and distillation tokens in front, which no method may drop
+  double mask_eps = 0;      // of the masked softmax; above 0 only to reproduce published numbers
+  bool mask_max_over_all = false;  // the softmax's maximum runs over hidden keys too: published form
+
+  int64_t length() const { return x.dim(1); }
+};
+
+/// The tokens at `index` (N, K) i32 of all tokens, special ones included; mask and bias go along.
+Tokens gather(const Tokens& t, const Variable& index);
+
+/// Patch tokens: what stands behind the special ones.
+Variable patch_tokens(const Tokens& t);
+
+}  // namespace vtrain
