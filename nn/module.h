@@ -16,8 +16,7 @@ namespace vtrain {
 /// A layer: named parameters, named children, and a forward that reads as its formula.
 ///
 /// Calling a module runs, in order: the permanent module at X.in, the hooks at X.in, `forward` inside the wraps, the hooks at X.out,
-/// the permanent module at X.out. A layer that is a member stays a member when a method replaces it: the call goes to the
-/// replacement. Not copyable: children know their place.
+/// the permanent module at X.out. Not copyable: children know their place.
 class Module {
  public:
   Module() = default;
