@@ -52,8 +52,23 @@ Node& parent_made(Node& root, const std::vector<std::string>& parts) {
   return *mapping;
 }
 
+/// Phases have free names, so nothing would refuse a misspelt one later: it would be trained.
+void refuse_new_phase(const Node& root, const std::vector<std::string>& parts,
+                      std::string_view override) {
+  const Entry* phases = root.find("phases");
+  if (parts.size() < 2 || parts[0] != "phases" || !phases || !phases->value->is_mapping()) return;
+  if (phases->value->find(parts[1])) return;
+  const std::vector<std::string> known = phases->value->keys();
+  const std::string near = nearest(parts[1], known);
+  fail(joined(parts[0], parts[1]), str("no such phase; ",
+                                       near.empty() ? str("there is: ", comma_list(known), '.')
+                                                    : str("did you mean ", near, '?'),
+                                       " A new one is added with +", override));
+}
+
 void set(Node& root, std::string_view address, std::string_view value, bool must_be_new) {
   const std::vector<std::string> parts = parts_of(address);
+  if (!must_be_new) refuse_new_phase(root, parts, str(address, '=', value));
   Node& parent = parent_made(root, parts);
   Entry entry{parts.back(), {kCommandLine}, parse_value(value, std::string(address))};
   Entry* existing = parent.find(parts.back());

@@ -124,6 +124,7 @@ void list_declared(const Reading& reading, std::vector<KeyInfo>& infos) {
   }
 }
 
+/// Whether one of `wanted` is `tree` or below it.
 bool holds(const Reading& tree, const Readings& wanted) {
   const auto is_this = [&](const auto& reading) { return reading.get() == &tree; };
   const auto holds_wanted = [&](const auto& child) { return holds(*child.second, wanted); };
@@ -291,12 +292,12 @@ std::vector<KeyInfo> Recipe::declared() const {
 
 Recipe Recipe::merged_with(const Recipe& over) const {
   const auto rest = std::make_shared<Node>(*node_);
-  for (const auto& reading : readings_) {
-    for (const auto& [key, child] : reading->below) {
-      if (!holds(*child, over.readings_)) continue;
-      std::erase_if(rest->entries, [&](const Entry& entry) { return entry.key == key; });
-    }
-  }
+  const auto leads_to_over = [&](const Entry& entry) {
+    const Readings children = below(readings_, entry.key);
+    return std::ranges::any_of(children,
+                               [&](const auto& child) { return holds(*child, over.readings_); });
+  };
+  std::erase_if(rest->entries, leads_to_over);
   Readings readings = readings_;
   for (const auto& reading : over.readings_) {
     if (std::ranges::find(readings, reading) == readings.end()) readings.push_back(reading);

@@ -52,8 +52,7 @@ struct Reading;
 /// A handle: copies share what was read. Values are strictly typed: a number is not text, a quoted
 /// "0.5" is not a number, only true and false are flags, null is accepted by the `maybe_` readers
 /// alone. All readers throw RecipeError with file, line, address, expected and got:
-///     recipes/x.yaml:14: phases.sparse.compress.dynamicvit.keep_ratio: expected a number in (0,
-///     1], got 1.3
+///     x.yaml:14: phases.sparse.optim.lr: expected a number above 0, got fast
 class Recipe {
  public:
   double real(std::string_view key, double default_value, Range range = {},
@@ -91,8 +90,8 @@ class Recipe {
   /// A RecipeError at `key`: "file:line: address.key: message". For checks that need more than a
   /// range.
   [[noreturn]] void fail(std::string_view key, const std::string& message) const;
-  std::string where(
-      std::string_view key) const;  // "recipes/x.yaml:14" of that value, or of this section
+  /// "recipes/x.yaml:14": the place of that value, or of this section.
+  std::string where(std::string_view key) const;
 
   /// Throws for the first key, here or in any section below, that no reader asked for; names the
   /// nearest declared key of that mapping.
@@ -114,7 +113,8 @@ class Recipe {
   std::string hash(const std::vector<std::string>& ignored = {}) const;
 
   /// Reads a file with its `base:` chain (a path beside the file; cycles are an error), then
-  /// applies `overrides`: "a.b=v" sets a key (one that nobody reads is refused by finish()),
+  /// applies `overrides`: "a.b=v" sets a key (one that nobody reads is refused by finish()) but
+  /// makes no new phase,
   /// "+a.b=v" adds one that must not be there yet, "~a.b" deletes one that must. v is YAML and
   /// replaces what was there, also where both are mappings.
   static Recipe from_file(const std::string& path, const std::vector<std::string>& overrides = {});

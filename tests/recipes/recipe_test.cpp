@@ -347,6 +347,17 @@ TEST_CASE("recipe: an override that cannot be carried out says why") {
         "command line: optim.betas: [1, 2 is not YAML: end of sequence flow not found");
 }
 
+TEST_CASE("recipe: an override does not make a phase by a slip of the keyboard") {
+  CHECK(error_of([] { parse(kRecipe, {"phases.sprase.seed=1"}); }) ==
+        "command line: phases.sprase: no such phase; did you mean sparse? "
+        "A new one is added with +phases.sprase.seed=1");
+  CHECK(error_of([] { parse(kRecipe, {"phases.finetune.seed=1"}); }) ==
+        "command line: phases.finetune: no such phase; there is: dense, sparse. "
+        "A new one is added with +phases.finetune.seed=1");
+  CHECK(parse(kRecipe, {"+phases.finetune.seed=1"}).section("phases").keys().size() == 3);
+  CHECK(parse("seed: 1", {"phases.a.seed=1"}).section("phases").keys().size() == 1);
+}
+
 TEST_CASE("recipe: base merges under the file key by key, and every value keeps its place") {
   const Folder folder;
   folder.write("common/base.yaml", "seed: 1\noptim: {name: sgd, lr: 0.1}\nlist: [1, 2, 3]\n");
