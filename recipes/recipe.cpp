@@ -79,6 +79,7 @@ std::string in_brackets(const std::vector<std::string>& words) {
 template <class T>
 std::string list_text(const std::vector<T>& numbers) {
   std::vector<std::string> words;
+  words.reserve(numbers.size());
   for (const T x : numbers) words.push_back(number_text(static_cast<double>(x)));
   return in_brackets(words);
 }
