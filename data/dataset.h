@@ -45,7 +45,8 @@ struct GeneratedSize {
 };
 
 struct DatasetOptions {
-  std::string root = {};  // folder of the files; "" means the data set's default place, if it has one
+  std::string root =
+      {};  // folder of the files; "" means the data set's default place, if it has one
   Split split = Split::kTrain;
   GeneratedSize generated = {};
 };
@@ -61,8 +62,8 @@ struct DatasetEntry {
 /// start-up, naming both files.
 class RegisteredDataset {
  public:
-  RegisteredDataset(std::string_view name, std::string_view description, OpenDataset open,
-                    std::string_view source_file = __builtin_FILE());
+  RegisteredDataset(const std::string& name, const std::string& description, OpenDataset open,
+                    const std::string& source_file = __builtin_FILE());
 };
 
 std::vector<DatasetEntry> registered_datasets();  // by name

@@ -68,7 +68,8 @@ class Content {
   /// Throws unless the content, and the file, ends here; verifies gzip's checksum.
   void expect_end() {
     uint8_t next = 0;
-    if (read_some({&next, 1}) > 0) fail(str("expected ", position_, " bytes of content, got more"));
+    if (is_gzip_ && read_some({&next, 1}) > 0)
+      fail(str("expected ", position_, " bytes of content, got more"));
     const size_t offset = file_.size() - stream_.avail_in;
     if (is_gzip_ && !ended_) fail(str("the gzip stream is truncated at byte ", offset));
     if (stream_.avail_in > 0) {

@@ -25,9 +25,9 @@ IdxArray read_idx(const std::string& path, int dimensions, const std::string& hi
 /// What a pair of idx files is called, and what its labels mean.
 struct IdxDescription {
   std::string name;
-  std::vector<std::string> class_names;
+  std::vector<std::string> class_names = {};
   std::vector<double> mean, std;
-  std::string hint;  // where to get the files
+  std::string hint = {};  // where to get the files
 };
 
 /// The images and labels of `split` in MNIST's files: train-images-idx3-ubyte,

@@ -24,9 +24,9 @@ struct LoaderOptions {
   bool shuffle = false;
   bool drop_last = false;  // leaves out a last batch that is not full
   uint64_t seed = 0;
-  std::string phase;
-  AugmentOptions augment;
-  std::vector<double> mean, std;  // per channel; empty: the data set's own
+  std::string phase = {};
+  AugmentOptions augment = {};
+  std::vector<double> mean = {}, std = {};  // per channel; empty: the data set's own
 };
 
 /// Batches of a data set, epoch by epoch. What a batch contains depends on (seed, phase, epoch,

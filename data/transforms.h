@@ -86,7 +86,7 @@ struct Mix {
   double lambda =
       1;  // weight of a sample's own label; for cutmix the area that is left of its image
   bool is_cutmix = false;
-  Box box;  // cutmix: what comes from the other image
+  Box box = {};  // cutmix: what comes from the other image
 };
 /// Both alphas > 0: one of the two, with probability 1/2.
 Mix draw_mix(const AugmentOptions& options, const ImageSize& size, Draws draws);

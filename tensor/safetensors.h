@@ -11,8 +11,8 @@ namespace vtrain {
 /// The content of one safetensors file (https://github.com/huggingface/safetensors): an 8-byte
 /// little-endian header length, a JSON header, the elements in row-major order.
 struct NamedTensors {
-  std::map<std::string, Tensor> tensors;
-  std::map<std::string, std::string> metadata;  // keys that start with "checksum" are ours
+  std::map<std::string, Tensor> tensors = {};
+  std::map<std::string, std::string> metadata = {};  // keys that start with "checksum" are ours
 };
 
 /// Writes atomically (AtomicFile); the bytes depend on the content only. `__metadata__` gets XXH64

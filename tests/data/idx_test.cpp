@@ -1,7 +1,6 @@
 #include "data/idx.h"
 
 #include <doctest/doctest.h>
-#include <zlib.h>
 
 #include "tensor/error.h"
 #include "tensor/str.h"
@@ -20,12 +19,22 @@ std::string header(std::initializer_list<int> shape) {
   return bytes;
 }
 
+std::string little_endian(uint32_t x, int bytes) {
+  std::string text;
+  for (int i = 0; i < bytes; ++i) text += static_cast<char>(x >> 8 * i);
+  return text;
+}
+
+/// RFC 1952 around one stored block of RFC 1951.
 std::string gzip(const std::string& bytes) {
-  const TemporaryFolder folder;
-  gzFile file = gzopen((folder / "x.gz").c_str(), "wb");
-  gzwrite(file, bytes.data(), static_cast<unsigned>(bytes.size()));
-  gzclose(file);
-  return file_content(folder / "x.gz");
+  uint32_t crc = ~0U;
+  for (const char c : bytes) {
+    crc ^= static_cast<uint8_t>(c);
+    for (int bit = 0; bit < 8; ++bit) crc = crc >> 1 ^ (crc & 1 ? 0xEDB88320 : 0);
+  }
+  const auto n = static_cast<uint32_t>(bytes.size());
+  return "\x1F\x8B\x08\0\0\0\0\0\0\x03\x01"s + little_endian(n, 2) + little_endian(~n, 2) + bytes +
+         little_endian(~crc, 4) + little_endian(n, 4);
 }
 
 std::string error_of(const std::string& path, int dimensions) {
@@ -59,10 +68,9 @@ TEST_CASE("idx: each kind of damage has its own message, with the file and what 
   const auto error = [&](const std::string& bytes) {
     put_file(path, bytes);
     const std::string message = error_of(path, 1);
-    CHECK(message.starts_with(path + ": "));
-    return message.substr(std::min(message.size(), path.size() + 2));
+    REQUIRE(message.starts_with(path + ": "));
+    return message.substr(path.size() + 2);
   };
-  CHECK(error(good) == "no error"s.substr(std::min<size_t>(8, path.size() + 2)));
   CHECK(error("") == "is truncated at byte 0 of the file: expected 4 bytes of content, got 0");
   CHECK(error("\0\0\x08\x03"s + good.substr(4)) ==
         "wrong magic number at byte 0: expected 0x00000801 (idx, 1 dimensions), got 0x00000803");
