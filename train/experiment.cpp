@@ -16,15 +16,15 @@ std::unique_ptr<Schedule> PhaseConfig::schedule() const {
 std::vector<PhaseConfig::NamedMethod> PhaseConfig::methods() const {
   Recipe compress = Recipe(recipe).section("compress", "compression methods of this phase, by name");
   std::vector<NamedMethod> all;
-  for (const std::string& name : compress.keys()) {
-    const MethodInfo* const info = find_method(name);
+  for (const std::string& key : compress.keys()) {
+    const MethodInfo* const info = find_method(key);
     if (info == nullptr) {
       std::vector<std::string> names;
       for (const MethodInfo& known : registered_methods()) names.push_back(known.name);
-      const std::string close = nearest(name, names);
-      compress.fail(name, close.empty() ? "unknown method; `vtrain list methods` shows what there is" : str("unknown method; did you mean ", close, "?"));
+      const std::string close = nearest(key, names);
+      compress.fail(key, close.empty() ? "unknown method; `vtrain list methods` shows what there is" : str("unknown method; did you mean ", close, "?"));
     }
-    Recipe section = compress.section(name, info->description);
+    Recipe section = compress.section(key, info->description);
     all.push_back({info, info->make(section)});
   }
   return all;
