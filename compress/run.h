@@ -1,0 +1,67 @@
+#pragma once
+
+#include <memory>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "compress/edit.h"
+#include "compress/parts/teacher.h"
+#include "nn/network.h"
+#include "nn/optim/optimizer.h"
+
+namespace vtrain {
+
+/// Parameters with their own hyperparameters. The latest claim on a parameter wins; the rest stays in the phase's own group.
+class Group {
+ public:
+  Group() = default;
+  explicit Group(std::shared_ptr<ParameterGroup> group) : group_(std::move(group)) {}
+  /// A frozen group is constant: no gradient, no decay.
+  void freeze(bool frozen) const;
+
+ private:
+  std::shared_ptr<ParameterGroup> group_;
+};
+
+/// One method's view of one phase; owns what the method attached and takes it along when the phase ends. Implemented by train/.
+class Run {
+ public:
+  virtual ~Run() = default;
+
+  virtual const std::string& method() const = 0;  // the name of the method that this is the view of
+  virtual Network& net() = 0;
+  virtual const std::string& phase() const = 0;
+  /// The stream of that name, of this method in this phase.
+  virtual Random random(std::string_view stream) const = 0;
+  virtual int64_t train_samples() const = 0;
+  virtual int64_t classes() const = 0;
+
+  /// `from`: an earlier phase, a weights file, or "self" for the weights this phase began with. Throws RecipeError if it computes
+  /// other classes than the data has.
+  virtual Teacher& teacher(const std::string& from) = 0;
+
+  /// A helper that is trained and saved with the network until finish: "compress.<method>.<name>". Its parameters start from their
+  /// Init unless a checkpoint has them.
+  virtual void add_module(const std::string& name, std::shared_ptr<Module> module) = 0;
+  virtual Group add_group(ParameterGroup group) = 0;
+  /// Parameters whose path is `path` or lies below it are constants in this phase. Throws RecipeError if there are none.
+  virtual void freeze(std::string_view path) = 0;
+
+  /// Hooks at places of the network (nn/hooks.h), dropped when the phase ends.
+  virtual void transform_weight(const Parameter& parameter, Slot slot, ValueFn f) = 0;
+  virtual void transform_value(const std::string& place, Slot slot, ValueFn f) = 0;
+  virtual void wrap(const std::string& module, Slot slot, WrapFn f) = 0;
+  virtual void wrap_tokens(const std::string& module, Slot slot, WrapTokensFn f) = 0;
+  virtual Tap tap(const std::string& place) = 0;
+
+  /// A change of structure, planned and then applied at once.
+  virtual Edit edit() = 0;
+
+  /// A number of this step: averaged over the epoch in metrics.csv as "<method>.<name>", shown in the step line.
+  virtual void log(std::string_view name, double value) = 0;
+  /// A row of the final report.
+  virtual void report(std::string_view row, std::string_view text) = 0;
+};
+
+}  // namespace vtrain

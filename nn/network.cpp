@@ -1,0 +1,161 @@
+#include "nn/network.h"
+
+#include <cmath>
+#include <nlohmann/json.hpp>
+
+namespace vtrain {
+namespace {
+using Json = nlohmann::json;
+constexpr int kFormatVersion = 1;
+
+struct Place {
+  std::string module, end;
+};
+Place split(const std::string& place) {
+  const size_t dot = place.rfind('.');
+  if (dot == std::string::npos) throw Error(str("place ", place, ": expected a module's path followed by .in or .out"));
+  return {place.substr(0, dot), place.substr(dot + 1)};
+}
+}  // namespace
+
+std::string Architecture::to_json() const {
+  Json parts_json = Json::array();
+  for (const PartRecord& part : parts) {
+    parts_json.push_back({{"place", part.place}, {"kind", part.kind}, {"attributes", part.attributes}});
+  }
+  return Json{{"model", model},
+              {"num_classes", options.num_classes},
+              {"channels", options.channels},
+              {"image_size", options.image_size},
+              {"drop_path", options.drop_path},
+              {"parts", parts_json}}
+      .dump();
+}
+
+Architecture Architecture::from_json(const std::string& text) {
+  try {
+    const Json json = Json::parse(text);
+    Architecture a;
+    json.at("model").get_to(a.model);
+    json.at("num_classes").get_to(a.options.num_classes);
+    json.at("channels").get_to(a.options.channels);
+    json.at("image_size").get_to(a.options.image_size);
+    json.at("drop_path").get_to(a.options.drop_path);
+    for (const Json& part : json.at("parts")) {
+      a.parts.push_back({part.at("place"), part.at("kind"), part.at("attributes").get<Attributes>()});
+    }
+    return a;
+  } catch (const Json::exception& error) {
+    throw CheckpointError(str("the architecture record cannot be read: ", error.what()));
+  }
+}
+
+Network::Network(Architecture architecture) : architecture_(std::move(architecture)) {
+  model_ = find_model(architecture_.model).make(architecture_.options);
+  model_->set_path("");
+  for (const PartRecord& part : architecture_.parts) {
+    const Place place = split(part.place);
+    module(place.module).set_part(place.end, make_module(part.kind, part.attributes));
+  }
+}
+
+Outputs Network::forward(const Tensor& images, const Pass& pass) {
+  Pass with_hooks = pass;
+  with_hooks.hooks = hooks_.empty() ? nullptr : &hooks_;
+  return model_->outputs(Variable(images), with_hooks);
+}
+
+Tensor Network::logits(const Tensor& images) { return forward(images, Pass{}).logits.value(); }
+
+Module& Network::module(std::string_view path) {
+  for (Module* const m : model_->modules()) {
+    if (m->path() == path) return *m;
+  }
+  throw Error(str("network ", architecture_.model, ": there is no module ", path));
+}
+
+bool Network::has_module(std::string_view path) {
+  for (const Module* const m : model_->modules()) {
+    if (m->path() == path) return true;
+  }
+  return false;
+}
+
+Parameter Network::parameter(std::string_view path) {
+  for (const Parameter& p : parameters()) {
+    if (p.path() == path) return p;
+  }
+  throw Error(str("network ", architecture_.model, ": there is no parameter ", path));
+}
+
+int64_t Network::parameter_count() const {
+  int64_t count = 0;
+  for (const Parameter& p : parameters()) count += p.is_buffer() ? 0 : p.value().numel();
+  return count;
+}
+
+void Network::set_part(const std::string& place, std::shared_ptr<Module> part) {
+  const Place at = split(place);
+  std::erase_if(architecture_.parts, [&](const PartRecord& record) { return record.place == place; });
+  architecture_.parts.push_back({place, part->kind(), part->attributes()});
+  module(at.module).set_part(at.end, std::move(part));
+}
+
+std::map<std::string, Tensor> Network::state() const {
+  std::map<std::string, Tensor> tensors;
+  for (const Parameter& p : parameters()) tensors[p.path()] = p.value();
+  return tensors;
+}
+
+void Network::load_state(const std::map<std::string, Tensor>& tensors, const std::string& from) {
+  size_t used = 0;
+  for (Parameter p : parameters()) {
+    const auto found = tensors.find(p.path());
+    if (found == tensors.end()) throw CheckpointError(str(from, ": has no tensor ", p.path(), ", which ", architecture_.model, " needs"));
+    p.set(found->second);
+    ++used;
+  }
+  if (used == tensors.size()) return;
+  for (const auto& [name, tensor] : tensors) {
+    bool known = false;
+    for (const Parameter& p : parameters()) known |= p.path() == name;
+    if (!known) throw CheckpointError(str(from, ": has a tensor ", name, ' ', tensor.shape(), ", which ", architecture_.model, " does not know"));
+  }
+}
+
+void Network::save(const std::string& path) const {
+  for (const auto& [name, tensor] : state()) {
+    for (const double v : tensor.to_vector()) {
+      if (!std::isfinite(v)) throw Error(str(path, ": not written: ", name, " holds a value that is not finite"), ExitCode::kNonFinite);
+    }
+  }
+  NamedTensors file{state(), {}};
+  file.metadata["format"] = str("vtrain ", kFormatVersion);
+  file.metadata["architecture"] = architecture_.to_json();
+  file.metadata["preprocessing"] = Json{{"mean", preprocessing.mean}, {"std", preprocessing.std}, {"class_names", preprocessing.class_names}}.dump();
+  write_safetensors(path, file);
+}
+
+std::unique_ptr<Network> Network::load(const std::string& path) {
+  const NamedTensors file = read_safetensors(path);
+  const auto record = file.metadata.find("architecture");
+  if (record == file.metadata.end()) throw CheckpointError(str(path, ": has no architecture record; was it written by another program?"));
+  auto network = std::make_unique<Network>(Architecture::from_json(record->second));
+  network->load_state(file.tensors, path);
+  if (const auto found = file.metadata.find("preprocessing"); found != file.metadata.end()) {
+    const Json json = Json::parse(found->second, nullptr, false);
+    if (json.is_discarded()) throw CheckpointError(str(path, ": the preprocessing record cannot be read"));
+    network->preprocessing = {json.value("mean", std::vector<double>{}), json.value("std", std::vector<double>{}),
+                              json.value("class_names", std::vector<std::string>{})};
+  }
+  return network;
+}
+
+std::unique_ptr<Network> Network::clone() const {
+  auto copy = std::make_unique<Network>(architecture_);
+  copy->load_state(state(), architecture_.model);
+  copy->preprocessing = preprocessing;
+  return copy;
+}
+
+}  // namespace vtrain

@@ -1,0 +1,86 @@
+#pragma once
+
+#include <memory>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "nn/hooks.h"
+#include "nn/models/model.h"
+#include "nn/module_registry.h"
+#include "tensor/safetensors.h"
+
+namespace vtrain {
+
+/// A permanent part that stands at a place of a network.
+struct PartRecord {
+  std::string place;  // "blocks.2.in"
+  std::string kind;   // nn/module_registry.h
+  Attributes attributes;
+};
+
+/// The architecture record: what tensors alone do not determine. It is kept in a weights file's metadata, so a network is built from
+/// its file and needs neither recipe nor method.
+struct Architecture {
+  std::string model;
+  ModelOptions options;
+  std::vector<PartRecord> parts;
+
+  std::string to_json() const;
+  /// Throws CheckpointError.
+  static Architecture from_json(const std::string& json);
+};
+
+/// How pixels become inputs, and what the outputs are called: travels with the weights.
+struct Preprocessing {
+  std::vector<double> mean, std;
+  std::vector<std::string> class_names;
+};
+
+/// A model with its record and with the hooks that methods attached to it.
+class Network {
+ public:
+  /// Builds the model and its parts; parameters are zero. Throws RecipeError for an unknown model or impossible sizes.
+  explicit Network(Architecture architecture);
+
+  Model& root() { return *model_; }
+  const Architecture& architecture() const { return architecture_; }
+  Hooks& hooks() { return hooks_; }
+  Preprocessing preprocessing;
+
+  /// Runs the network with its hooks.   images (N, C, H, W)
+  Outputs forward(const Tensor& images, const Pass& pass);
+  /// Logits in evaluation mode, hooks on.
+  Tensor logits(const Tensor& images);
+
+  void initialise(uint64_t seed) { model_->initialise(seed); }
+
+  /// Throw Error if there is none.
+  Module& module(std::string_view path);
+  Parameter parameter(std::string_view path);
+  bool has_module(std::string_view path);
+  std::vector<Parameter> parameters() const { return model_->parameters(); }
+  int64_t parameter_count() const;  // trained elements
+
+  /// Puts a permanent part at a place ("blocks.2.in") and writes it into the record.
+  void set_part(const std::string& place, std::shared_ptr<Module> part);
+
+  /// All parameters and buffers by path.
+  std::map<std::string, Tensor> state() const;
+  /// Copies values in. Throws CheckpointError if a name is missing, unknown, or of another shape; `from` names the source.
+  void load_state(const std::map<std::string, Tensor>& tensors, const std::string& from);
+
+  /// The weights file: tensors, architecture record, preprocessing, class names, format version.
+  void save(const std::string& path) const;
+  static std::unique_ptr<Network> load(const std::string& path);
+
+  /// An independent network of the same architecture and values, without hooks.
+  std::unique_ptr<Network> clone() const;
+
+ private:
+  Architecture architecture_;
+  std::unique_ptr<Model> model_;
+  Hooks hooks_;
+};
+
+}  // namespace vtrain

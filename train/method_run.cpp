@@ -1,0 +1,102 @@
+#include "train/method_run.h"
+
+#include <algorithm>
+#include <set>
+
+namespace vtrain {
+
+std::vector<Parameter> PhaseState::parameters() const {
+  std::vector<Parameter> all = network->parameters();
+  for (const auto& [path, helper] : helpers) {
+    for (Parameter& p : helper->parameters()) all.push_back(std::move(p));
+  }
+  return all;
+}
+
+std::vector<ParameterGroup> PhaseState::groups() const {
+  std::set<const void*> taken;
+  std::vector<ParameterGroup> groups;
+  const auto claim = [&](ParameterGroup group) {
+    std::erase_if(group.parameters, [&](const Parameter& p) { return p.is_buffer() || !taken.insert(p.id()).second; });
+    groups.push_back(std::move(group));
+  };
+  for (size_t i = claimed.size(); i-- > 0;) claim(*claimed[i]);
+  claim({.name = config.name, .parameters = parameters()});
+  std::reverse(groups.begin(), groups.end());
+  return groups;
+}
+
+Random MethodRun::random(std::string_view stream) const { return {state_.seed, state_.config.name, str(method_, '.', stream)}; }
+
+Teacher& MethodRun::teacher(const std::string& from) {
+  std::unique_ptr<Teacher>& teacher = state_.teachers[from];
+  if (!teacher) {
+    auto network = state_.load_teacher(from);
+    const int64_t classes = network->architecture().options.num_classes;
+    if (classes != state_.classes) {
+      throw RecipeError(str("phase ", phase(), ": ", method_, ": teacher ", from, " computes ", classes, " classes, the data has ", state_.classes));
+    }
+    teacher = std::make_unique<Teacher>(std::move(network));
+  }
+  return *teacher;
+}
+
+void MethodRun::add_module(const std::string& name, std::shared_ptr<Module> module) {
+  const std::string path = str("compress.", method_, '.', name);
+  if (state_.helpers.contains(path)) throw Error(str("method ", method_, ": adds helper ", name, " twice"));
+  module->set_path(path);
+  module->initialise(state_.seed);
+  state_.helpers[path] = std::move(module);
+}
+
+Group MethodRun::add_group(ParameterGroup group) {
+  state_.claimed.push_back(std::make_shared<ParameterGroup>(std::move(group)));
+  return Group(state_.claimed.back());
+}
+
+void MethodRun::freeze(std::string_view path) {
+  bool found = false;
+  for (const Parameter& p : state_.network->parameters()) {
+    if (p.path() != path && !p.path().starts_with(str(path, '.'))) continue;
+    p.freeze(true);
+    found = true;
+  }
+  if (!found) throw RecipeError(str("phase ", phase(), ": ", method_, ": no parameter at ", path));
+}
+
+void MethodRun::check_module(const std::string& path) const {
+  if (!state_.network->has_module(path)) {
+    throw RecipeError(str("phase ", state_.config.name, ": ", method_, ": ", state_.network->architecture().model, " has no module ", path));
+  }
+}
+
+void MethodRun::transform_weight(const Parameter& parameter, Slot slot, ValueFn f) {
+  state_.network->hooks().transform_weight(parameter.path(), {slot, method_, std::move(f)});
+}
+void MethodRun::transform_value(const std::string& place, Slot slot, ValueFn f) {
+  check_module(place.substr(0, place.rfind('.')));
+  state_.network->hooks().transform_value(place, {slot, method_, std::move(f)});
+}
+void MethodRun::wrap(const std::string& module, Slot slot, WrapFn f) {
+  check_module(module);
+  state_.network->hooks().wrap(module, {slot, method_, std::move(f)});
+}
+void MethodRun::wrap_tokens(const std::string& module, Slot slot, WrapTokensFn f) {
+  check_module(module);
+  state_.network->hooks().wrap_tokens(module, {slot, method_, std::move(f)});
+}
+Tap MethodRun::tap(const std::string& place) {
+  check_module(place.substr(0, place.rfind('.')));
+  return state_.network->hooks().tap(place, method_);
+}
+
+Edit MethodRun::edit() {
+  return {*state_.network, method_, state_.sample_images(),
+          [this](double difference) { state_.masked_compact_max_rel = std::max(state_.masked_compact_max_rel, difference); }};
+}
+
+void MethodRun::log(std::string_view name, double value) { state_.logged.emplace_back(str(method_, '.', name), value); }
+
+void MethodRun::report(std::string_view row, std::string_view text) { state_.report.emplace_back(row, text); }
+
+}  // namespace vtrain

@@ -1,0 +1,66 @@
+#pragma once
+
+#include <functional>
+#include <map>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "compress/registry.h"
+#include "train/experiment.h"
+
+namespace vtrain {
+
+/// What the methods of one phase share: the network, helpers, groups, teachers, and the numbers they log.
+struct PhaseState {
+  const PhaseConfig& config;
+  uint64_t seed = 0;
+  int64_t train_samples = 0, classes = 0;
+  std::unique_ptr<Network> network;
+  std::vector<std::shared_ptr<ParameterGroup>> claimed = {};  // later claims win
+  std::map<std::string, std::shared_ptr<Module>> helpers = {};  // by path "compress.dynamicvit.predictor0"
+  std::map<std::string, std::unique_ptr<Teacher>> teachers = {};
+  std::function<std::unique_ptr<Network>(const std::string& from)> load_teacher = {};
+  std::function<Tensor()> sample_images = {};  // hold-out images, not augmented
+  std::vector<std::pair<std::string, double>> logged = {};  // by methods, in this step
+  std::vector<std::pair<std::string, std::string>> report = {};
+  double masked_compact_max_rel = 0;
+
+  /// Network and helper parameters, in a fixed order.
+  std::vector<Parameter> parameters() const;
+  /// Every trained parameter in exactly one group.
+  std::vector<ParameterGroup> groups() const;
+};
+
+/// Run, for one method of a phase.
+class MethodRun final : public Run {
+ public:
+  MethodRun(PhaseState& state, std::string method) : state_(state), method_(std::move(method)) {}
+
+  const std::string& method() const override { return method_; }
+  Network& net() override { return *state_.network; }
+  const std::string& phase() const override { return state_.config.name; }
+  Random random(std::string_view stream) const override;
+  int64_t train_samples() const override { return state_.train_samples; }
+  int64_t classes() const override { return state_.classes; }
+  Teacher& teacher(const std::string& from) override;
+  void add_module(const std::string& name, std::shared_ptr<Module> module) override;
+  Group add_group(ParameterGroup group) override;
+  void freeze(std::string_view path) override;
+  void transform_weight(const Parameter& parameter, Slot slot, ValueFn f) override;
+  void transform_value(const std::string& place, Slot slot, ValueFn f) override;
+  void wrap(const std::string& module, Slot slot, WrapFn f) override;
+  void wrap_tokens(const std::string& module, Slot slot, WrapTokensFn f) override;
+  Tap tap(const std::string& place) override;
+  Edit edit() override;
+  void log(std::string_view name, double value) override;
+  void report(std::string_view row, std::string_view text) override;
+
+ private:
+  void check_module(const std::string& path) const;
+
+  PhaseState& state_;
+  std::string method_;
+};
+
+}  // namespace vtrain
