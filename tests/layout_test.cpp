@@ -191,8 +191,8 @@ TEST_CASE("layout: an outside library included beside its door is found") {
 TEST_CASE("layout: a method without a recipe or without a test is found") {
   const TemporaryFolder root;
   const auto write = [&](const std::string& file) {
-    fs::create_directories((root.path() / file).parent_path());
-    std::ofstream(root.path() / file) << "x";
+    fs::create_directories(fs::path(root / file).parent_path());
+    std::ofstream(root / file) << "x";
   };
   write("compress/distill/dkd.cpp");
   CHECK(

@@ -18,7 +18,7 @@ namespace fs = std::filesystem;
 
 TEST_CASE("files: a file is replaced as a whole, and no temporary file stays beside it") {
   const TemporaryFolder folder;
-  const fs::path file = folder.path() / "x.txt";
+  const fs::path file = folder / "x.txt";
   write_file(file, "a longer first text");
   write_file(file, std::string("b\0c\n", 4));
   CHECK(read_file(file) == std::string("b\0c\n", 4));
@@ -27,7 +27,7 @@ TEST_CASE("files: a file is replaced as a whole, and no temporary file stays bes
 
 TEST_CASE("files: what cannot be written or read is named with the system's reason") {
   const TemporaryFolder folder;
-  const fs::path file = folder.path() / "missing" / "x.txt";
+  const fs::path file = folder / "missing/x.txt";
   const std::string message = file.string() + ": No such file or directory";
   CHECK_THROWS_WITH_AS(write_file(file, ""), message.c_str(), IoError);
   CHECK_THROWS_WITH_AS(read_file(file), message.c_str(), IoError);
@@ -37,7 +37,7 @@ TEST_CASE("files: what cannot be written or read is named with the system's reas
 // A limit on the size of files stands for a full disk; in a child, since it cannot be taken back.
 TEST_CASE("files: a write that does not fit is an IoError and leaves the former content") {
   const TemporaryFolder folder;
-  const fs::path file = folder.path() / "x.txt";
+  const fs::path file = folder / "x.txt";
   write_file(file, "before");
   const pid_t child = fork();
   if (child == 0) {
@@ -62,7 +62,7 @@ TEST_CASE("files: a write that does not fit is an IoError and leaves the former 
 
 TEST_CASE("files: an append file goes on where it ended, also after a move") {
   const TemporaryFolder folder;
-  const fs::path file = folder.path() / "x.txt";
+  const fs::path file = folder / "x.txt";
   AppendFile(file).append("a");
   AppendFile first(file);
   AppendFile second = std::move(first);

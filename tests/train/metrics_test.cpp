@@ -14,7 +14,7 @@ namespace fs = std::filesystem;
 
 TEST_CASE("metrics.csv: numbers are in their shortest form that reads back, text is quoted") {
   const TemporaryFolder folder;
-  const fs::path file = folder.path() / "metrics.csv";
+  const fs::path file = folder / "metrics.csv";
   EpochMetrics metrics(file, {"phase", "epoch", "loss", "top1_percent"});
   metrics.add({{"phase", "dense"}, {"epoch", int64_t{1}}, {"loss", 0.1}, {"top1_percent", 87.0}});
   metrics.add({{"loss", 1.0 / 3}, {"phase", "a \"b\", c"}, {"top1_percent", std::monostate{}}});
@@ -28,7 +28,7 @@ TEST_CASE("metrics.csv: numbers are in their shortest form that reads back, text
 
 TEST_CASE("metrics.csv: a name that is no column is an error") {
   const TemporaryFolder folder;
-  EpochMetrics metrics(folder.path() / "metrics.csv", {"loss"});
+  EpochMetrics metrics(folder / "metrics.csv", {"loss"});
   CHECK_THROWS_WITH_AS(metrics.add({{"los", 1.0}}), "[metrics.csv] no column los", Error);
 }
 
@@ -38,10 +38,10 @@ TEST_CASE("metrics.csv: after a resume it ends in the bytes of a run that was no
   const auto row = [](int64_t epoch) {
     return Metrics{{"epoch", epoch}, {"loss", 1.0 / static_cast<double>(epoch)}};
   };
-  EpochMetrics whole(folder.path() / "whole.csv", columns);
+  EpochMetrics whole(folder / "whole.csv", columns);
   for (const int64_t epoch : {1, 2, 3}) whole.add(row(epoch));
 
-  const fs::path file = folder.path() / "resumed.csv";
+  const fs::path file = folder / "resumed.csv";
   std::string checkpoint;
   {
     EpochMetrics killed(file, columns);
@@ -53,13 +53,13 @@ TEST_CASE("metrics.csv: after a resume it ends in the bytes of a run that was no
   resumed.restore(checkpoint);
   CHECK(read_file(file) == checkpoint);
   for (const int64_t epoch : {2, 3}) resumed.add(row(epoch));
-  CHECK(read_file(file) == read_file(folder.path() / "whole.csv"));
+  CHECK(read_file(file) == read_file(folder / "whole.csv"));
   CHECK(resumed.text() == whole.text());
 }
 
 TEST_CASE("metrics.csv: text of other columns is refused, and the file stays") {
   const TemporaryFolder folder;
-  const fs::path file = folder.path() / "metrics.csv";
+  const fs::path file = folder / "metrics.csv";
   EpochMetrics metrics(file, {"epoch", "loss"});
   metrics.add({{"epoch", int64_t{1}}});
   const std::string before = read_file(file);
@@ -70,7 +70,7 @@ TEST_CASE("metrics.csv: text of other columns is refused, and the file stays") {
 
 TEST_CASE("metrics.jsonl: each row is an object that begins with its step; NaN becomes null") {
   const TemporaryFolder folder;
-  const fs::path file = folder.path() / "metrics.jsonl";
+  const fs::path file = folder / "metrics.jsonl";
   StepMetrics metrics(file);
   metrics.add(50, {{"phase", "dense"}, {"loss", 0.25}, {"epoch", int64_t{1}}});
   metrics.add(100, {{"loss", std::numeric_limits<double>::quiet_NaN()}});
@@ -81,7 +81,7 @@ TEST_CASE("metrics.jsonl: each row is an object that begins with its step; NaN b
 
 TEST_CASE("metrics.jsonl: on resume, rows from the resumed step on and a torn row are dropped") {
   const TemporaryFolder folder;
-  const fs::path file = folder.path() / "metrics.jsonl";
+  const fs::path file = folder / "metrics.jsonl";
   {
     StepMetrics metrics(file);
     for (const int64_t step : {50, 100, 150}) metrics.add(step, {{"loss", 1.0}});

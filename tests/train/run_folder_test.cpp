@@ -34,7 +34,7 @@ RunRecord record(const std::string& hash) {
 
 TEST_CASE("run folder: named by recipe and time, it holds the record, and last points to it") {
   const TemporaryFolder temporary;
-  const fs::path runs = temporary.path() / "deep" / "runs";
+  const fs::path runs = temporary / "deep/runs";
   const fs::path folder = create_run_folder(runs, "deit", record("abc"), at(9, 5, 7));
   CHECK(folder == runs / "deit-20240131-090507");
   CHECK(read_file(folder / "recipe.yaml") == "seed: 1\n");
@@ -51,7 +51,7 @@ TEST_CASE("run folder: a second one of the same second gets a number and leaves 
   CHECK(second.filename() == "x-20240131-090000-2");
   CHECK(third.filename() == "x-20240131-090000-3");
   CHECK(read_file(first / "recipe.hash") == "one");
-  CHECK(fs::read_symlink(runs.path() / "last") == third.filename());
+  CHECK(fs::read_symlink(runs / "last") == third.filename());
 }
 
 TEST_CASE("run folder: resumed is the newest one of that name with an equal recipe") {
@@ -71,7 +71,7 @@ TEST_CASE("run folder: resumed is the newest one of that name with an equal reci
   CHECK(find_resumable(runs.path(), "x", "other")->filename() == "x-20240131-110000");
   CHECK_FALSE(find_resumable(runs.path(), "x", "new"));
   CHECK_FALSE(find_resumable(runs.path(), "y", "same"));
-  CHECK_FALSE(find_resumable(runs.path() / "nowhere", "x", "same"));
+  CHECK_FALSE(find_resumable(runs / "nowhere", "x", "same"));
 }
 
 TEST_CASE("run folder: one whose making was cut short is not resumed") {
@@ -84,7 +84,7 @@ TEST_CASE("run folder: one whose making was cut short is not resumed") {
 
 TEST_CASE("run folder: a place that cannot be written is named, with exit code 8") {
   const TemporaryFolder temporary;
-  const fs::path file = temporary.path() / "runs";
+  const fs::path file = temporary / "runs";
   write_file(file, "");
   try {
     create_run_folder(file, "x", record("a"));
