@@ -1,6 +1,5 @@
 #pragma once
 
-<<<<<<< HEAD
 #include <stdlib.h>
 
 #include <filesystem>
@@ -11,22 +10,25 @@
 
 namespace vtrain {
 
-/// A fresh folder, removed with what is in it.
+/// An empty folder of a test's own, gone with its content when the test ends.
 class TemporaryFolder {
  public:
   TemporaryFolder() {
     std::string pattern = (std::filesystem::temp_directory_path() / "vtrain-test-XXXXXX").string();
     path_ = mkdtemp(pattern.data());
   }
-  ~TemporaryFolder() { std::filesystem::remove_all(path_); }
+  ~TemporaryFolder() {
+    std::error_code ignored;  // a folder left in /tmp is no reason to fail
+    std::filesystem::remove_all(path_, ignored);
+  }
   TemporaryFolder(const TemporaryFolder&) = delete;
   TemporaryFolder& operator=(const TemporaryFolder&) = delete;
 
-  std::string operator/(std::string_view name) const { return path_ + '/' + std::string(name); }
-  const std::string& path() const { return path_; }
+  std::string operator/(std::string_view name) const { return (path_ / name).string(); }
+  const std::filesystem::path& path() const { return path_; }
 
  private:
-  std::string path_;
+  std::filesystem::path path_;
 };
 
 inline std::string file_content(const std::string& path) {
@@ -39,36 +41,4 @@ inline void put_file(const std::string& path, std::string_view bytes) {
       .write(bytes.data(), static_cast<std::streamsize>(bytes.size()));
 }
 
-=======
-#include <unistd.h>
-
-#include <atomic>
-#include <filesystem>
-#include <string>
-
-namespace vtrain {
-
-/// An empty folder of a test's own, gone with its content when the test ends.
-class TemporaryFolder {
- public:
-  TemporaryFolder() {
-    static std::atomic<int> made{0};
-    path_ = std::filesystem::temp_directory_path() /
-            ("vtrain-test-" + std::to_string(::getpid()) + "-" + std::to_string(made++));
-    std::filesystem::remove_all(path_);
-    std::filesystem::create_directories(path_);
-  }
-  ~TemporaryFolder() {
-    std::error_code ignored;  // a folder left in /tmp is no reason to fail
-    std::filesystem::remove_all(path_, ignored);
-  }
-  TemporaryFolder(const TemporaryFolder&) = delete;
-  TemporaryFolder& operator=(const TemporaryFolder&) = delete;
-  const std::filesystem::path& path() const { return path_; }
-
- private:
-  std::filesystem::path path_;
-};
-
->>>>>>> a
 }  // namespace vtrain
