@@ -31,8 +31,8 @@ struct IdxDescription {
 };
 
 /// The images and labels of `split` in MNIST's files: train-images-idx3-ubyte,
-/// t10k-labels-idx1-ubyte and so on, each with or without
-/// ".gz". Throws DataError also when their counts differ or a label is out of range.
+/// t10k-labels-idx1-ubyte and so on, each with or without ".gz". Throws DataError also when their
+/// counts differ or a label is out of range.
 std::shared_ptr<const Dataset> open_idx_dataset(const std::string& root, Split split,
                                                 const IdxDescription& description);
 

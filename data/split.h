@@ -13,9 +13,8 @@ struct HoldOut {
 };
 
 struct HoldOutOptions {
-  double val = 0;  // fraction held out, in [0, 1)
-  std::optional<int64_t> limit =
-      {};  // keep this many of the seeded order; nullopt, or more than there are: all
+  double val = 0;                     // fraction held out, in [0, 1)
+  std::optional<int64_t> limit = {};  // keep so many of the seeded order; nullopt: all
   uint64_t seed = 0;
 };
 

@@ -39,8 +39,7 @@ class Draws {
 /// Where a crop of the image's own size lies in the zero-padded image, and whether it is mirrored
 /// afterwards.
 struct Placement {
-  int64_t dy = 0,
-          dx = 0;  // of its upper left corner; both in [-padding, padding], 0 is the image itself
+  int64_t dy = 0, dx = 0;  // of its upper left corner, in [-padding, padding]; 0: the image itself
   bool is_flipped = false;
 };
 
@@ -83,8 +82,7 @@ double draw_beta(double alpha, Draws& draws);
 /// in batch mode. mixup: Zhang, Cisse, Dauphin, Lopez-Paz, ICLR 2018, arXiv:1710.09412; cutmix: Yun
 /// et al., ICCV 2019, arXiv:1905.04899.
 struct Mix {
-  double lambda =
-      1;  // weight of a sample's own label; for cutmix the area that is left of its image
+  double lambda = 1;  // weight of a sample's own label; for cutmix the share of its image left
   bool is_cutmix = false;
   Box box = {};  // cutmix: what comes from the other image
 };

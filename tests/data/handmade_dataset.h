@@ -12,7 +12,7 @@ namespace vtrain {
 
 /// Images whose first pixel tells which they are: pixel j of image i is (i + j) mod 256; the label
 /// is i mod 10. Asking for image `broken` throws std::runtime_error.
-class HandmadeDataset final : public Dataset {
+class HandmadeDataset : public Dataset {
  public:
   explicit HandmadeDataset(int64_t size, ImageSize image = {1, 4, 4}, int64_t broken = -1)
       : size_(size), broken_(broken), image_(image) {}

@@ -4,9 +4,12 @@
 #include <time.h>
 
 #include <algorithm>
+#include <atomic>
 #include <cmath>
 #include <cstring>
+#include <mutex>
 #include <numeric>
+#include <set>
 
 #include "tensor/error.h"
 #include "tests/data/handmade_dataset.h"
@@ -98,6 +101,44 @@ TEST_CASE("loader: what a worker still makes of an abandoned epoch does not reac
   loader.start(1);
   CHECK(same(rest(loader), expected));
   CHECK(!loader.next());
+}
+
+TEST_CASE("loader: a batch that was begun before start is not handed out after it") {
+  // A data set that holds whoever asks for an image until the test lets go.
+  struct Gated final : HandmadeDataset {
+    Gated() : HandmadeDataset(61) {}
+    void image(int64_t i, uint8_t* hwc) const override {
+      is_entered = true;
+      is_entered.notify_all();
+      const std::lock_guard lock(gate);
+      HandmadeDataset::image(i, hwc);
+    }
+    mutable std::mutex gate;
+    mutable std::atomic<bool> is_entered{false};
+  };
+  const auto data = std::make_shared<Gated>();
+  Loader loader(data, first(61), {.batch_size = 16, .workers = 1, .shuffle = true});
+  {
+    const std::lock_guard lock(data->gate);
+    loader.start(0);
+    data->is_entered.wait(false);
+    loader.start(1);
+  }
+  CHECK(samples_of(rest(loader)) == samples_of(epoch_of({.batch_size = 16, .shuffle = true}, 1)));
+}
+
+TEST_CASE("loader: every batch of every epoch is mixed by a lambda of its own") {
+  std::set<double> lambdas;
+  LoaderOptions options{.batch_size = 16,
+                        .augment = {.mixup = 1}};  // the first row: labels 0 and 5
+  for (const int64_t epoch : {0, 1}) {
+    for (const Batch& b : epoch_of(options, epoch)) {
+      // Of the first row, at its own label; its partner, the last of the batch, has another.
+      const auto own = static_cast<size_t>(b.labels.to_vector().front());
+      lambdas.insert(b.targets.to_vector()[own]);
+    }
+  }
+  CHECK(lambdas.size() == 8);
 }
 
 TEST_CASE("loader: another seed, epoch or phase gives another order") {

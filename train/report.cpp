@@ -1,0 +1,154 @@
+#include "train/report.h"
+
+#include <cmath>
+#include <nlohmann/json.hpp>
+
+#include "nn/graph.h"
+#include "tensor/allocator.h"
+#include "tensor/parallel.h"
+#include "train/environment.h"
+#include "train/measure.h"
+#include "train/phase.h"
+#include "train/table.h"
+
+namespace vtrain {
+namespace {
+
+Tensor random_images(const Network& network, int64_t batch) {
+  const ModelOptions& o = network.architecture().options;
+  return Random(0, "", "measure").normal({batch, o.channels, o.image_size, o.image_size}, {}).channels_last();
+}
+
+std::vector<Timing> time_in_turn(const std::vector<Network*>& networks, int64_t batch, int rounds) {
+  std::vector<Tensor> images;
+  for (const Network* const network : networks) images.push_back(random_images(*network, batch));
+  std::vector<std::function<void()>> calls;
+  for (size_t i = 0; i < networks.size(); ++i) {
+    calls.emplace_back([network = networks[i], &x = images[i]] { network->logits(x); });
+  }
+  return measure_interleaved(calls, {.rounds = rounds, .warmup = 3});
+}
+
+}  // namespace
+
+std::vector<Speed> measure_speed(const std::vector<Network*>& networks) {
+  std::vector<Speed> speeds(networks.size());
+  const std::vector<Timing> single = time_in_turn(networks, 1, 200), many = time_in_turn(networks, 64, 40);
+  for (size_t i = 0; i < networks.size(); ++i) {
+    reset_cpu_memory_peak();
+    const int64_t before = cpu_memory_use().in_use;
+    networks[i]->logits(random_images(*networks[i], 64));
+    speeds[i] = {.latency_ms_p50 = single[i].p50 * 1e3,
+                 .latency_ms_p95 = single[i].p95 * 1e3,
+                 .images_per_second = 64 / many[i].p50,
+                 .peak_memory_bytes = cpu_memory_use().peak - before};
+  }
+  return speeds;
+}
+
+namespace {
+
+std::string ratio_words(double mac_ratio, double speedup) {
+  const std::string macs = str(fixed(mac_ratio * 100, 1), " % of the MACs");
+  if (speedup >= 1.02) return str(macs, ", ", fixed(speedup, 2), "x the throughput at batch 64");
+  return str(macs, ", no speed-up: ", fixed(speedup, 2), "x the throughput at batch 64");
+}
+
+std::string table_text(const Experiment& e, const std::map<std::string, NetworkFigures>& networks) {
+  Table table({{"network", Align::kLeft}, {"top-1 %"}, {"top-5 %"}, {"MACs"}, {"params"}, {"file"}, {"p50 ms b1"}, {"p95 ms b1"}, {"images/s b64"}, {"kind", Align::kLeft}});
+  for (const PhaseConfig& phase : e.phases) {
+    const NetworkFigures& f = networks.at(phase.name);
+    table.add_row({phase.name, fixed(f.accuracy.top1_percent, 2), fixed(f.accuracy.top5_percent, 2), human_count(static_cast<double>(f.macs)),
+                   with_thousands(f.params), human_bytes(static_cast<double>(f.bytes)), fixed(f.latency_ms_p50, 3), fixed(f.latency_ms_p95, 3),
+                   fixed(f.images_per_second, 0), f.kind.empty() ? "dense" : f.kind});
+  }
+  std::string text = table.text();
+  for (const PhaseConfig& phase : e.phases) {
+    for (const auto& [row, value] : networks.at(phase.name).rows) text += str(phase.name, ": ", row, ": ", value, '\n');
+  }
+  return text;
+}
+
+}  // namespace
+
+Report make_report(const Experiment& e, const std::filesystem::path& folder, const std::map<std::string, PhaseNotes>& notes, double seconds) {
+  using Json = nlohmann::ordered_json;
+  Report report;
+  std::vector<std::unique_ptr<Network>> loaded;
+  std::vector<Network*> networks;
+  for (const PhaseConfig& phase : e.phases) {
+    const std::filesystem::path file = folder / (phase.name + ".safetensors");
+    loaded.push_back(Network::load(file));
+    networks.push_back(loaded.back().get());
+    const PhaseData data = open_data(phase, e.seed);
+    std::vector<int64_t> all(static_cast<size_t>(data.test->size()));
+    for (size_t i = 0; i < all.size(); ++i) all[i] = static_cast<int64_t>(i);
+    Loader test(data.test, all, {.batch_size = 250, .workers = phase.data.workers, .mean = phase.data.mean, .std = phase.data.std});
+    NetworkFigures& f = report.networks[phase.name];
+    f.accuracy = evaluate(*networks.back(), test);
+    const Graph graph(*networks.back());
+    f.macs = graph.macs();
+    f.params = graph.params();
+    f.bytes = static_cast<int64_t>(std::filesystem::file_size(file));
+    if (const auto note = notes.find(phase.name); note != notes.end()) {
+      f.kind = note->second.kind;
+      f.rows = note->second.rows;
+    }
+  }
+  const std::vector<Speed> speeds = measure_speed(networks);
+  for (size_t i = 0; i < e.phases.size(); ++i) {
+    NetworkFigures& f = report.networks[e.phases[i].name];
+    f.latency_ms_p50 = speeds[i].latency_ms_p50;
+    f.latency_ms_p95 = speeds[i].latency_ms_p95;
+    f.images_per_second = speeds[i].images_per_second;
+    f.peak_memory_bytes = speeds[i].peak_memory_bytes;
+  }
+  report.table = table_text(e, report.networks);
+  report.compact_top1 = report.networks.at(e.compact.empty() ? e.phases.back().name : e.compact).accuracy.top1_percent;
+
+  Json networks_json;
+  for (const PhaseConfig& phase : e.phases) {
+    const NetworkFigures& f = report.networks.at(phase.name);
+    networks_json[phase.name] = {{"top1_percent", f.accuracy.top1_percent},
+                                 {"top5_percent", f.accuracy.top5_percent},
+                                 {"loss", f.accuracy.loss},
+                                 {"macs", f.macs},
+                                 {"params", f.params},
+                                 {"bytes", f.bytes},
+                                 {"latency_ms_p50", f.latency_ms_p50},
+                                 {"latency_ms_p95", f.latency_ms_p95},
+                                 {"images_per_s", f.images_per_second},
+                                 {"peak_memory_bytes", f.peak_memory_bytes},
+                                 {"kind", f.kind.empty() ? Json(nullptr) : Json(f.kind)}};
+  }
+  Json pair = nullptr, ratio = nullptr;
+  if (!e.compact.empty() && e.compact != e.reference) {
+    const NetworkFigures &a = report.networks.at(e.reference), &b = report.networks.at(e.compact);
+    const auto share = [](int64_t x, int64_t y) { return static_cast<double>(x) / static_cast<double>(y); };
+    const double speedup = b.images_per_second / a.images_per_second;
+    pair = {{"reference", e.reference}, {"compact", e.compact}};
+    ratio = {{"macs", share(b.macs, a.macs)}, {"params", share(b.params, a.params)}, {"bytes", share(b.bytes, a.bytes)}, {"throughput", speedup}};
+    report.table += str(e.compact, " against ", e.reference, ": ", ratio_words(share(b.macs, a.macs), speedup), '\n');
+  }
+  Json masked_compact = nullptr;
+  for (const auto& [phase, note] : notes) {
+    if (!note.is_verified) continue;
+    masked_compact = std::max(note.masked_compact_max_rel, masked_compact.is_null() ? 0.0 : masked_compact.get<double>());
+  }
+  report.json = Json{{"recipe", e.name},
+                     {"seed", e.seed},
+                     {"device", "cpu"},
+                     {"chip", chip_name()},
+                     {"threads", num_threads()},
+                     {"amp", "off"},
+                     {"executor", "eager"},
+                     {"networks", networks_json},
+                     {"pair", pair},
+                     {"ratio", ratio},
+                     {"verified", {{"masked_compact_max_rel", masked_compact}, {"simulated_deployed_max_lsb", nullptr}, {"argmax_agree_percent", nullptr}}},
+                     {"seconds", seconds}}
+                    .dump();
+  return report;
+}
+
+}  // namespace vtrain

@@ -1,0 +1,313 @@
+#include "train/trainer.h"
+
+#include <sys/resource.h>
+#include <unistd.h>
+
+#include <chrono>
+#include <cmath>
+#include <nlohmann/json.hpp>
+#include <ostream>
+
+#include "nn/graph.h"
+#include "tensor/allocator.h"
+#include "tensor/parallel.h"
+#include "train/checkpoint.h"
+#include "train/environment.h"
+#include "train/interrupt.h"
+#include "train/metrics.h"
+#include "train/phase.h"
+#include "train/progress.h"
+#include "train/report.h"
+#include "train/run_folder.h"
+#include "train/table.h"
+
+namespace vtrain {
+namespace {
+
+namespace fs = std::filesystem;
+using Json = nlohmann::ordered_json;
+using Clock = std::chrono::steady_clock;
+
+double seconds_since(Clock::time_point start) { return std::chrono::duration<double>(Clock::now() - start).count(); }
+
+/// One run of one recipe: its folder, its files, and how far it has come. What a phase needs from outside itself.
+class Trainer {
+ public:
+  Trainer(const Experiment& experiment, const TrainOptions& options, std::ostream& out)
+      : e_(experiment), options_(options), out_(out), progress_(out, progress_options(STDOUT_FILENO, options.quiet, experiment.log_every)) {}
+
+  ExitCode run();
+
+ private:
+  void open_folder();
+  bool train_phase(Phase& phase);
+  void end_epoch(Phase& phase);
+  void finish_phase(Phase& phase);
+  void save_checkpoint(const Phase* phase);
+  std::unique_ptr<Phase> make_phase();
+  void show_step(const Phase& phase, Loader& loader, double grad_norm);
+  ExitCode report();
+
+  const Experiment& e_;
+  const TrainOptions& options_;
+  std::ostream& out_;
+  Progress progress_;
+  InterruptGuard interrupt_;
+  fs::path folder_;
+  std::unique_ptr<EpochMetrics> epoch_metrics_;
+  std::unique_ptr<StepMetrics> step_metrics_;
+  std::unique_ptr<Checkpoints> checkpoints_;
+  std::optional<NamedTensors> resumed_;  // content of the checkpoint to go on from, until a phase took it
+  std::string resumed_from_;
+
+  size_t phase_index_ = 0;
+  int64_t steps_before_ = 0;  // updates of the phases before this one
+  std::map<std::string, PhaseNotes> notes_;
+  double seconds_before_ = 0;  // of earlier processes of this run
+  Clock::time_point started_ = Clock::now(), epoch_started_ = Clock::now();
+  int64_t steps_here_ = 0, epoch_steps_here_ = 0;  // updates of this process
+};
+
+ExitCode Trainer::run() {
+  open_folder();
+  for (; phase_index_ < e_.phases.size(); ++phase_index_) {
+    const std::unique_ptr<Phase> phase = make_phase();
+    if (!train_phase(*phase)) {
+      progress_.note(str("interrupted; saved. Go on with --resume: ", folder_.string()));
+      return *interrupt_.requested();
+    }
+    finish_phase(*phase);
+  }
+  return report();
+}
+
+/// The loop. Returns false when a signal asked it to stop, after saving.
+bool Trainer::train_phase(Phase& phase) {
+  while (phase.epoch < phase.config().epochs) {
+    Loader& loader = phase.loader_at_position();
+    epoch_started_ = Clock::now();
+    epoch_steps_here_ = 0;
+    while (phase.step_in_epoch < phase.steps_per_epoch()) {
+      const double grad_norm = phase.train_step(loader);
+      show_step(phase, loader, grad_norm);
+      const bool is_due = e_.checkpoint_steps && phase.step() % *e_.checkpoint_steps == 0;
+      if (interrupt_.requested()) {
+        save_checkpoint(&phase);
+        return false;
+      }
+      if (is_due && phase.step_in_epoch < phase.steps_per_epoch()) save_checkpoint(&phase);
+    }
+    end_epoch(phase);
+  }
+  return true;
+}
+
+void Trainer::end_epoch(Phase& phase) {
+  std::optional<Accuracy> val;
+  if (phase.has_validation()) val = phase.validate();
+  std::string details;
+  for (const auto& [name, value] : phase.means.means()) {
+    if (name != "loss") details += str(details.empty() ? "" : ";", name, '=', Json(value).dump());
+  }
+  epoch_metrics_->add({{"phase", phase.config().name},
+                       {"epoch", phase.epoch + 1},
+                       {"step", phase.step()},
+                       {"lr", phase.lr()},
+                       {"loss", phase.means.mean("loss")},
+                       {"val_loss", val ? MetricValue(val->loss) : MetricValue()},
+                       {"val_top1", val ? MetricValue(val->top1_percent) : MetricValue()},
+                       {"val_top5", val ? MetricValue(val->top5_percent) : MetricValue()},
+                       {"details", details}});
+  const double rate = static_cast<double>(epoch_steps_here_ * phase.batch_size()) / seconds_since(epoch_started_);
+  std::string line = str(phase.config().name, " epoch ", phase.epoch + 1, "/", phase.config().epochs, ": loss ",
+                         fixed(phase.means.mean("loss"), 4), ", ");
+  if (val) line += str("val top-1 ", fixed(val->top1_percent, 2), " %, ");
+  progress_.note(str(line, fixed(rate, 0), " images/s", phase.tail().empty() ? "" : ", " + phase.tail()));
+
+  phase.means.clear();
+  ++phase.epoch;
+  phase.step_in_epoch = 0;
+  if (e_.use_best && val->top1_percent > phase.best_top1) {
+    phase.best_top1 = val->top1_percent;
+    write_safetensors((folder_ / "ckpt" / "best").string(), phase.weights());
+  }
+  if (phase.epoch % e_.checkpoint_epochs == 0 && phase.epoch < phase.config().epochs) save_checkpoint(&phase);
+}
+
+void Trainer::finish_phase(Phase& phase) {
+  if (e_.use_best) {
+    const std::string best = (folder_ / "ckpt" / "best").string();
+    phase.load_weights(read_safetensors(best), best);
+  }
+  phase.finish();
+  phase.network().save((folder_ / (phase.config().name + ".safetensors")).string());
+  PhaseNotes& notes = notes_[phase.config().name];
+  for (const auto& method : phase.config().methods()) notes.kind = name_of(method.info->kind);
+  notes.is_verified = !phase.config().methods().empty();
+  notes.masked_compact_max_rel = phase.state().masked_compact_max_rel;
+  notes.rows = phase.state().report;
+  if (notes.is_verified && notes.masked_compact_max_rel > 1e-5) {
+    throw Error(str("phase ", phase.config().name, ": the compact network differs from the one that was trained: max |difference| / max |logit| ",
+                    notes.masked_compact_max_rel, ", allowed 1e-5"),
+                ExitCode::kVerification);
+  }
+  steps_before_ += phase.steps();
+  ++phase_index_;
+  save_checkpoint(nullptr);
+  --phase_index_;
+}
+
+/// A checkpoint inside `phase`, or between phases if there is none.
+void Trainer::save_checkpoint(const Phase* phase) {
+  NamedTensors file;
+  if (phase) phase->save(file);
+  Json notes;
+  for (const auto& [name, n] : notes_) {
+    notes[name] = {{"kind", n.kind}, {"masked_compact_max_rel", n.masked_compact_max_rel}, {"is_verified", n.is_verified}, {"rows", n.rows}};
+  }
+  file.metadata["phase"] = phase_index_ < e_.phases.size() ? e_.phases[phase_index_].name : "";
+  file.metadata["phase_index"] = std::to_string(phase_index_);
+  file.metadata["is_inside_phase"] = phase ? "1" : "0";
+  file.metadata["steps_before"] = std::to_string(steps_before_);
+  file.metadata["notes"] = notes.dump();
+  file.metadata["metrics_csv"] = epoch_metrics_->text();
+  file.metadata["recipe_hash"] = e_.hash();
+  file.metadata["environment"] = environment_json();
+  file.metadata["seconds"] = str(seconds_before_ + seconds_since(started_));
+  checkpoints_->save(steps_before_ + (phase ? phase->step() : 0), file);
+}
+
+void Trainer::open_folder() {
+  if (options_.resume) {
+    const std::optional<fs::path> found = options_.resume->empty() ? find_resumable(e_.out_dir, e_.name, e_.hash()) : fs::path(*options_.resume);
+    if (found) {
+      folder_ = *found;
+    } else {
+      progress_.note("nothing to resume; this is a new run");
+    }
+  }
+  const bool is_new = folder_.empty();
+  if (is_new) {
+    folder_ = create_run_folder(e_.out_dir, e_.name,
+                                {.recipe_yaml = e_.recipe.yaml(), .command_line = options_.command_line, .environment_json = environment_json(), .recipe_hash = e_.hash()});
+  }
+  checkpoints_ = std::make_unique<Checkpoints>(folder_ / "ckpt", e_.keep_checkpoints);
+  epoch_metrics_ = std::make_unique<EpochMetrics>(folder_ / "metrics.csv",
+                                                  std::vector<std::string>{"phase", "epoch", "step", "lr", "loss", "val_loss", "val_top1", "val_top5", "details"});
+  step_metrics_ = std::make_unique<StepMetrics>(folder_ / "metrics.jsonl");
+  std::error_code ignored;
+  fs::create_directories(folder_ / "ckpt", ignored);  // if it fails, the first checkpoint says so
+  progress_.note(str("run folder: ", folder_.string()));
+  if (is_new || (options_.resume->empty() && checkpoints_->files().empty())) {
+    epoch_metrics_->restore(epoch_metrics_->text());
+    step_metrics_->drop_from(0);
+    return;
+  }
+
+  auto [file, content] = checkpoints_->newest([this](const std::string& line) { progress_.note(line); });
+  resumed_from_ = file.string();
+  const auto& m = content.metadata;
+  if (m.at("recipe_hash") != e_.hash()) {
+    throw CheckpointError(str(resumed_from_, ": belongs to another recipe; expected hash ", e_.hash(), ", got ", m.at("recipe_hash")));
+  }
+  if (m.at("environment") != environment_json()) {
+    progress_.note("warning: this run began on another chip, thread count or library version: it goes on, but bits may differ");
+  }
+  phase_index_ = std::stoul(m.at("phase_index"));
+  steps_before_ = std::stoll(m.at("steps_before"));
+  seconds_before_ = std::stod(m.at("seconds"));
+  const Json notes = Json::parse(m.at("notes"));
+  for (const auto& [name, n] : notes.items()) {
+    notes_[name] = {n.at("kind"), n.at("masked_compact_max_rel"), n.at("is_verified"), n.at("rows").get<std::vector<std::pair<std::string, std::string>>>()};
+  }
+  epoch_metrics_->restore(m.at("metrics_csv"));
+  if (m.at("is_inside_phase") == "1") resumed_ = std::move(content);
+  progress_.note(str("resumed from ", resumed_from_));
+}
+
+std::unique_ptr<Phase> Trainer::make_phase() {
+  const PhaseConfig& config = e_.phases[phase_index_];
+  auto phase = std::make_unique<Phase>(e_, config, open_data(config, e_.seed), folder_);
+  if (resumed_) {
+    phase->load(*resumed_, resumed_from_);
+    resumed_.reset();
+  } else {
+    phase->start();
+  }
+  step_metrics_->drop_from(steps_before_ + phase->step());
+  const Graph graph(phase->network());
+  progress_.note(str("phase ", config.name, ": ", config.model, ", ", with_thousands(graph.params()), " parameters, ",
+                     human_count(static_cast<double>(graph.macs())), " MACs, ", phase->steps_per_epoch(), " steps an epoch, ", num_threads(),
+                     " threads, f32"));
+  return phase;
+}
+
+void Trainer::show_step(const Phase& phase, Loader& loader, double grad_norm) {
+  ++steps_here_;
+  ++epoch_steps_here_;
+  int64_t left = phase.steps() - phase.step();
+  for (size_t i = phase_index_ + 1; i < e_.phases.size(); ++i) left += e_.phases[i].epochs * phase.steps_per_epoch();
+  const double elapsed = seconds_since(epoch_started_);
+  StepInfo info;
+  info.phase = phase.config().name;
+  info.epoch = phase.epoch + 1;
+  info.epochs = phase.config().epochs;
+  info.step = phase.step_in_epoch;
+  info.steps = phase.steps_per_epoch();
+  info.eta_seconds = elapsed / static_cast<double>(epoch_steps_here_) * static_cast<double>(left);
+  info.loss = phase.means.mean("loss");
+  info.images_per_second = static_cast<double>(epoch_steps_here_ * phase.batch_size()) / elapsed;
+  info.data_wait = loader.wait_seconds() / std::max(elapsed, 1e-9);
+  info.lr = phase.lr();
+  info.grad_norm = grad_norm;
+  info.memory_bytes = cpu_memory_use().in_use;
+  info.tail = phase.tail();
+  progress_.step(info);
+  if (phase.step() % e_.log_every == 0) {
+    step_metrics_->add(steps_before_ + phase.step(), {{"phase", info.phase},
+                                                      {"epoch", info.epoch},
+                                                      {"loss", info.loss},
+                                                      {"images_per_second", info.images_per_second},
+                                                      {"data_wait", info.data_wait},
+                                                      {"lr", info.lr},
+                                                      {"grad_norm", grad_norm},
+                                                      {"memory_bytes", info.memory_bytes}});
+  }
+}
+
+ExitCode Trainer::report() {
+  const Report r = make_report(e_, folder_, notes_, seconds_before_ + seconds_since(started_));
+  write_file_atomically((folder_ / "result.json").string(), r.json + "\n");
+  progress_.result(r.table);
+  bool is_missed = false;
+  if (e_.expected_top1 && r.compact_top1 < *e_.expected_top1) {
+    is_missed = true;
+    progress_.result(str("warning: top-1 ", fixed(r.compact_top1, 2), " % misses the expected ", fixed(*e_.expected_top1, 2), " %",
+                         e_.expected_from.empty() ? "" : " (" + e_.expected_from + ")", '\n'));
+  }
+  progress_.result(str("results: ", (folder_ / "result.json").string(), '\n'));
+  if (options_.json) out_ << r.json << std::endl;
+  return is_missed && options_.strict ? ExitCode::kVerification : ExitCode::kDone;
+}
+
+}  // namespace
+
+std::vector<std::string> dry_run(const Experiment& experiment) {
+  std::vector<std::string> lines;
+  for (const PhaseConfig& config : experiment.phases) {
+    Phase phase(experiment, config, open_data(config, experiment.seed), {});
+    const Graph graph(phase.network());
+    lines.push_back(str("phase ", config.name, ": ", config.model, ", ", with_thousands(graph.params()), " parameters, ",
+                        with_thousands(graph.macs()), " MACs"));
+    for (const std::string& hook : phase.describe_hooks()) lines.push_back("  " + hook);
+  }
+  return lines;
+}
+
+ExitCode train(const Experiment& experiment, const TrainOptions& options, std::ostream& out) {
+  set_num_threads(experiment.threads);
+  dry_run(experiment);  // refuses what cannot work before anything is written
+  return Trainer(experiment, options, out).run();
+}
+
+}  // namespace vtrain
