@@ -67,3 +67,26 @@ TEST_CASE(
     CHECK(files > 0);
   }
 }
+
+TEST_CASE("simd: object files of a level use that level's registers") {
+  if (std::system("objdump --version >/dev/null 2>&1") != 0) {
+    MESSAGE("skipped: there is no objdump");
+    return;
+  }
+  struct Level {
+    std::string name, registers, higher;
+  };
+  for (const Level& level : {Level{"baseline", "xmm", "ymm"}, Level{"avx2", "ymm", "zmm"},
+                             Level{"avx512", "zmm", "tmm"}}) {
+    CAPTURE(level.name);
+    const std::filesystem::path file = std::string(VTRAIN_BINARY_DIR "/CMakeFiles/vtrain_") +
+                                       level.name + ".dir/tensor/ops/attention_simd.cpp.o";
+    if (!std::filesystem::exists(file)) {
+      MESSAGE("skipped: object files of level ", level.name, " are not in the build folder");
+      continue;
+    }
+    const std::string code = output_of("objdump -d '" + file.string() + "'");
+    CHECK(code.find('%' + level.registers) != std::string::npos);
+    CHECK(code.find('%' + level.higher) == std::string::npos);
+  }
+}
