@@ -3,7 +3,7 @@
 // vectors without any shuffle, mask and bias of a key are one scalar per row, and in every product
 // one operand is broadcast and the other read in whole vectors. Only Q and dO have to be transposed
 // for it. On one AVX-512 core with 208 GFLOP/s of FMA: 93 forward and 109 backward at L = 50, head
-// width 32; 115 and 130 at L = 197, width 64 (4 and 10 L^2 d per head counted).
+// width 32; 139 and 147 at L = 197, width 64 (4 and 10 L^2 d per head counted).
 #include "tensor/ops/attention_simd.h"
 
 #include "tensor/simd.h"
