@@ -1,0 +1,166 @@
+#include "app/commands.h"
+
+#include <CLI/CLI.hpp>
+#include <algorithm>
+#include <filesystem>
+#include <iostream>
+
+#include "data/dataset.h"
+#include "tensor/parallel.h"
+#include "train/evaluate.h"
+#include "train/table.h"
+#include "train/trainer.h"
+
+namespace vtrain {
+namespace {
+
+constexpr const char* kVerbs[] = {"train", "eval", "check", "list"};
+
+/// "recipes/deit_dynamicvit.yaml" -> "deit_dynamicvit": the name of its run folder.
+std::string stem(const std::string& path) { return std::filesystem::path(path).stem().string(); }
+
+struct RecipeArguments {
+  std::string file;
+  std::vector<std::string> overrides;
+  std::optional<int64_t> seed;
+  std::string device, amp;
+
+  void add_to(CLI::App& app) {
+    app.add_option("recipe", file, "the recipe")->required();
+    app.add_option("overrides", overrides, "a.b=value, +a.b=value, ~a.b");
+    app.add_option("--seed", seed, "short for seed=N");
+    app.add_option("--device", device, "short for device=NAME");
+    app.add_option("--amp", amp, "short for amp=off");
+  }
+  Experiment read() const {
+    std::vector<std::string> all = overrides;
+    if (seed) all.push_back(str("seed=", *seed));
+    if (!device.empty()) all.push_back("device=" + device);
+    if (!amp.empty()) all.push_back("amp=" + amp);
+    return read_experiment(Recipe::from_file(file, all), stem(file));
+  }
+};
+
+ExitCode check(const Experiment& experiment, bool schema) {
+  if (schema) {
+    Table table({{"key", Align::kLeft}, {"type", Align::kLeft}, {"default", Align::kLeft}, {"range", Align::kLeft}, {"help", Align::kLeft}});
+    for (const KeyInfo& key : experiment.recipe.declared()) table.add_row({key.address, key.type, key.default_text, key.range, key.help});
+    std::cout << table.text();
+    return ExitCode::kDone;
+  }
+  std::cout << experiment.recipe.yaml(true) << '\n';
+  for (const std::string& line : dry_run(experiment)) std::cout << line << '\n';
+  return ExitCode::kDone;
+}
+
+ExitCode eval(const std::string& weights, const std::string& data_name, const std::string& root, int threads) {
+  if (threads > 0) set_num_threads(threads);
+  const std::unique_ptr<Network> network = Network::load(weights);
+  const auto data = open_dataset(data_name, {.root = root, .split = Split::kTest});
+  if (data->classes() != network->architecture().options.num_classes) {
+    throw RecipeError(str(weights, ": computes ", network->architecture().options.num_classes, " classes, ", data_name, " has ", data->classes()));
+  }
+  std::vector<int64_t> all(static_cast<size_t>(data->size()));
+  for (size_t i = 0; i < all.size(); ++i) all[i] = static_cast<int64_t>(i);
+  Loader loader(data, all, {.batch_size = 250, .workers = 1, .mean = network->preprocessing.mean, .std = network->preprocessing.std});
+  const Accuracy a = evaluate(*network, loader);
+  std::cout << "* Acc@1 " << fixed(a.top1_percent, 3) << " Acc@5 " << fixed(a.top5_percent, 3) << " loss " << fixed(a.loss, 3) << '\n';
+  return ExitCode::kDone;
+}
+
+ExitCode list(const std::string& what) {
+  Table table({{"name", Align::kLeft}, {"what it is", Align::kLeft}, {"paper", Align::kLeft}, {"source", Align::kLeft}});
+  if (what == "models") {
+    for (const ModelInfo& m : registered_models()) table.add_row({m.name, m.description, m.paper, m.file});
+  } else if (what == "methods") {
+    for (const MethodInfo& m : registered_methods()) table.add_row({m.name, m.description, m.paper, m.file});
+  } else if (what == "data") {
+    for (const DatasetEntry& d : registered_datasets()) table.add_row({d.name, d.description, "", d.source_file});
+  } else if (what == "optim") {
+    for (const OptimizerInfo& o : registered_optimizers()) table.add_row({o.name, o.description, "", o.file});
+  } else {
+    for (const ScheduleInfo& s : registered_schedules()) table.add_row({s.name, s.description, "", s.file});
+  }
+  std::cout << table.text();
+  return ExitCode::kDone;
+}
+
+/// The verb may be left out: `vtrain recipes/x.yaml` trains. Also lets `--resume` stand without a value.
+std::vector<std::string> normalised(int argc, char** argv) {
+  std::vector<std::string> arguments(argv + 1, argv + argc);
+  if (!arguments.empty() && !arguments[0].starts_with("-") &&
+      std::find(std::begin(kVerbs), std::end(kVerbs), arguments[0]) == std::end(kVerbs) &&
+      (arguments[0].ends_with(".yaml") || arguments[0].ends_with(".yml"))) {
+    arguments.insert(arguments.begin(), "train");
+  }
+  return arguments;
+}
+
+}  // namespace
+
+int run_command(int argc, char** argv) {
+  CLI::App app("Trains vision networks and makes them smaller while they train.\n\nExample: vtrain recipes/deit_dynamicvit.yaml");
+  app.require_subcommand(1);
+  ExitCode code = ExitCode::kDone;
+
+  CLI::App* const train_app = app.add_subcommand("train", "run a recipe to its end: phases, compression, report\nExample: vtrain train recipes/deit_dynamicvit.yaml optim.lr=5e-4 --resume");
+  RecipeArguments train_arguments;
+  TrainOptions options;
+  train_arguments.add_to(*train_app);
+  bool resume = false;
+  std::string resume_path;
+  train_app->add_flag("--resume{}", resume_path, "go on with the newest run of this recipe, or with --resume=FOLDER")->each([&](const std::string&) { resume = true; });
+  train_app->add_flag("--quiet", options.quiet, "print the final table only");
+  train_app->add_flag("--json", options.json, "print result.json as the last line");
+  train_app->add_flag("--strict", options.strict, "a missed expectation is exit 6");
+  train_app->callback([&] {
+    if (resume) options.resume = resume_path == "{}" || resume_path == "true" ? "" : resume_path;
+    for (int i = 0; i < argc; ++i) options.command_line += str(i ? " " : "", argv[i]);
+    options.command_line += '\n';
+    code = train(train_arguments.read(), options, std::cout);
+  });
+
+  CLI::App* const eval_app = app.add_subcommand("eval", "accuracy of a weights file on the test split\nExample: vtrain eval runs/last/sparse.safetensors");
+  std::string weights, data_name = "fashion_mnist", root;
+  int threads = 0;
+  eval_app->add_option("weights", weights, "a weights file")->required();
+  eval_app->add_option("--data", data_name, "the data set")->capture_default_str();
+  eval_app->add_option("--root", root, "its folder");
+  eval_app->add_option("--threads", threads, "threads; 0: all cores");
+  eval_app->callback([&] { code = eval(weights, data_name, root, threads); });
+
+  CLI::App* const check_app = app.add_subcommand("check", "print the merged recipe, the model table and the hook order; train nothing\nExample: vtrain check recipes/deit_dynamicvit.yaml");
+  RecipeArguments check_arguments;
+  bool schema = false;
+  check_arguments.add_to(*check_app);
+  check_app->add_flag("--schema", schema, "print every key with type, default, range and help");
+  check_app->callback([&] { code = check(check_arguments.read(), schema); });
+
+  CLI::App* const list_app = app.add_subcommand("list", "what is registered: models, methods, data, optim, sched\nExample: vtrain list methods");
+  std::string what;
+  list_app->add_option("what", what)->required()->check(CLI::IsMember({"models", "methods", "data", "optim", "sched"}));
+  list_app->callback([&] { code = list(what); });
+
+  try {
+    std::vector<std::string> arguments = normalised(argc, argv);
+    std::reverse(arguments.begin(), arguments.end());  // CLI11 takes them from the back
+    app.parse(arguments);
+    return static_cast<int>(code);
+  } catch (const CLI::Success& success) {  // --help
+    return app.exit(success);
+  } catch (const CLI::ParseError& error) {
+    std::cerr << "vtrain: " << error.what() << "; see vtrain --help\n";
+    return static_cast<int>(ExitCode::kUsage);
+  } catch (const Error& error) {
+    std::cerr << "vtrain: " << error.what() << '\n';
+    return static_cast<int>(error.code());
+  } catch (const std::bad_alloc&) {
+    std::cerr << "vtrain: out of memory; try a smaller data.batch_size\n";
+    return static_cast<int>(ExitCode::kEnvironment);
+  } catch (const std::exception& error) {
+    std::cerr << "vtrain: internal error: " << error.what() << '\n';
+    return static_cast<int>(ExitCode::kInternal);
+  }
+}
+
+}  // namespace vtrain
