@@ -78,7 +78,8 @@ void Synthetic::image(int64_t i, uint8_t* hwc) const {
   const int64_t directions = std::min<int64_t>(size_.classes, 16), k = label(i);
   const double t =
       std::numbers::pi * static_cast<double>(k % directions) / static_cast<double>(directions);
-  const double f = 3 * static_cast<double>(1 + k / directions);
+  const int64_t turn = k / directions;  // classes beyond one turn of directions get finer waves
+  const double f = 3 * static_cast<double>(1 + turn);
   const double radians = 2 * std::numbers::pi * f / static_cast<double>(height);
   const double phase = 2 * std::numbers::pi * stream_.uniform(0, i, 0);
   Noise noise({stream_.bits(0, i, 1), stream_.bits(0, i, 2)});

@@ -28,7 +28,7 @@ struct Architecture {
 
   std::string to_json() const;
   /// Throws CheckpointError.
-  static Architecture from_json(const std::string& json);
+  static Architecture from_json(const std::string& text);
 };
 
 /// How pixels become inputs, and what the outputs are called: travels with the weights.

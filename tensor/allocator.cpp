@@ -68,7 +68,7 @@ class CachingPool {
       void* fresh = mmap(nullptr, wanted + kHugePage, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
       if (fresh == MAP_FAILED) throw std::bad_alloc();
       const auto address = reinterpret_cast<uintptr_t>(fresh);
-      next_ = reinterpret_cast<std::byte*>((address + kHugePage - 1) / kHugePage * kHugePage);
+      next_ = static_cast<std::byte*>(fresh) + (kHugePage - address % kHugePage) % kHugePage;
       madvise(next_, wanted, MADV_HUGEPAGE);  // refused on some kernels: then it is only slower
       left_ = wanted;
       use_.reserved += static_cast<int64_t>(wanted);

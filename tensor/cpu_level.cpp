@@ -8,9 +8,15 @@
 namespace vtrain {
 namespace {
 CpuLevel detected() {
-  if (__builtin_cpu_supports("x86-64-v4")) return CpuLevel::kAvx512;
-  if (__builtin_cpu_supports("x86-64-v3")) return CpuLevel::kAvx2;
-  return CpuLevel::kBaseline;
+  // clang 14 does not know the names x86-64-v3 and v4, so their features are asked for. Of v3, f16c, lzcnt and movbe cannot be
+  // asked there; every chip with AVX2, BMI2 and FMA has them.
+  const bool v3 = __builtin_cpu_supports("avx2") && __builtin_cpu_supports("bmi") && __builtin_cpu_supports("bmi2") &&
+                  __builtin_cpu_supports("fma");
+  const bool v4 = v3 && __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") &&
+                  __builtin_cpu_supports("avx512cd") && __builtin_cpu_supports("avx512dq") &&
+                  __builtin_cpu_supports("avx512vl");
+  if (v4) return CpuLevel::kAvx512;
+  return v3 ? CpuLevel::kAvx2 : CpuLevel::kBaseline;
 }
 
 CpuLevel chosen() {

@@ -22,7 +22,7 @@ std::string cpuinfo(std::string_view key) {
   std::ifstream in("/proc/cpuinfo");
   for (std::string line; std::getline(in, line);) {
     if (!line.starts_with(key) || line.find_first_of("\t: ", key.size()) != key.size()) continue;
-    const size_t begin = line.find_first_not_of(" ", line.find(':') + 1);
+    const size_t begin = line.find_first_not_of(' ', line.find(':') + 1);
     return begin == std::string::npos ? "" : line.substr(begin);
   }
   return "";
@@ -35,7 +35,7 @@ nlohmann::ordered_json cpu_flags() {
   auto found = nlohmann::ordered_json::array();
   for (const char* flag : {"avx2", "fma", "avx512f", "avx512_vnni", "avx_vnni", "avx512_bf16",
                            "amx_bf16", "amx_int8"}) {
-    if (present.count(flag) != 0) found.push_back(flag);
+    if (present.contains(flag)) found.push_back(flag);
   }
   return found;
 }

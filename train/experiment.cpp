@@ -114,7 +114,8 @@ Experiment read_experiment(const Recipe& recipe, const std::string& default_name
   Recipe pair = root.section("pair", "the two phases that the report compares");
   e.reference = pair.text("reference", e.phases.size() > 1 ? e.phases.front().name : "", "phase of the reference network");
   e.compact = pair.text("compact", e.phases.size() > 1 ? e.phases.back().name : "", "phase of the compact network");
-  for (const auto& [key, value] : {std::pair{"reference", e.reference}, std::pair{"compact", e.compact}}) {
+  for (const auto& [key, phase] : {std::pair{"reference", e.reference}, std::pair{"compact", e.compact}}) {
+    const std::string& value = phase;  // clang 14 lets no lambda capture a structured binding
     const bool known = value.empty() || std::any_of(e.phases.begin(), e.phases.end(), [&](const PhaseConfig& p) { return p.name == value; });
     if (!known) pair.fail(key, str("expected the name of a phase, got ", value));
   }

@@ -15,7 +15,7 @@ Registry<Entry>& optimizers() {
 }
 }  // namespace
 
-RegisteredOptimizer::RegisteredOptimizer(std::string name, std::string description, Make make, const char* file) {
+RegisteredOptimizer::RegisteredOptimizer(const std::string& name, std::string description, Make make, const char* file) {
   optimizers().add(name, {std::move(description), std::move(make)}, tree_path(file));
 }
 

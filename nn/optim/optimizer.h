@@ -63,7 +63,7 @@ std::vector<OptimizerInfo> registered_optimizers();
 
 class RegisteredOptimizer {
  public:
-  RegisteredOptimizer(std::string name, std::string description, std::function<std::unique_ptr<Optimizer>(Recipe&)> make,
+  RegisteredOptimizer(const std::string& name, std::string description, std::function<std::unique_ptr<Optimizer>(Recipe&)> make,
                       const char* file = __builtin_FILE());
 };
 
