@@ -100,7 +100,8 @@ void backward(const Variable& output, const Tensor& seed) {
     order.pop_back();
     Variable::Node& node = *variable.node_;
     if (!node.grad_function) continue;  // a leaf keeps its gradient
-    const Grads grads = node.grad_function(node.grad);
+    // Nothing flows into a value that is read by index ops only; what lies below may still get some from elsewhere.
+    const Grads grads = node.grad.defined() ? node.grad_function(node.grad) : Grads(node.inputs.size());
     if (grads.size() != node.inputs.size()) {
       throw Error(str('[', node.op, "] backward gave ", grads.size(), " gradients for ", node.inputs.size(), " inputs"));
     }
