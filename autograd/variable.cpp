@@ -13,6 +13,7 @@ struct Variable::Node {
   std::vector<Variable> inputs;  // empty for constants and leaves
   GradFunction grad_function;
   std::string op;
+  bool is_walked = false;  // backward has freed what it needs; a second walk would silently give leaves nothing
 };
 
 Variable::Variable(Tensor value) {
@@ -73,6 +74,7 @@ void backward(const Variable& output, const Tensor& seed) {
   std::vector<std::pair<Variable, size_t>> stack{{output, 0}};
   while (!stack.empty()) {
     auto& [variable, next] = stack.back();
+    if (variable.node_->is_walked) throw Error(str("[backward] ", variable.node_->op, ": this graph was walked before"));
     if (next == variable.node_->inputs.size()) {
       order.push_back(variable);
       stack.pop_back();
@@ -116,6 +118,7 @@ void backward(const Variable& output, const Tensor& seed) {
     node.grad = Tensor();
     node.grad_function = nullptr;
     node.inputs.clear();
+    node.is_walked = true;
   }
 }
 
