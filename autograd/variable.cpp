@@ -14,6 +14,21 @@ struct Variable::Node {
   GradFunction grad_function;
   std::string op;
   bool is_walked = false;  // backward has freed what it needs; a second walk would silently give leaves nothing
+
+  Node() = default;
+  Node(const Node&) = delete;
+  Node& operator=(const Node&) = delete;
+  /// Frees a chain of any length without recursion, also one that backward never walked.
+  ~Node() {
+    std::vector<Variable> dying = std::move(inputs);
+    while (!dying.empty()) {
+      const std::shared_ptr<Node> node = std::move(dying.back().node_);
+      dying.pop_back();
+      if (node.use_count() != 1) continue;
+      for (Variable& input : node->inputs) dying.push_back(std::move(input));
+      node->inputs.clear();
+    }
+  }
 };
 
 Variable::Variable(Tensor value) {
