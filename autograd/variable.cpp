@@ -13,6 +13,22 @@ struct Variable::Node {
   std::vector<Variable> inputs;  // empty for constants and leaves
   GradFunction grad_function;
   std::string op;
+  bool is_walked = false;  // backward has freed what it needs; a second walk would silently give leaves nothing
+
+  Node() = default;
+  Node(const Node&) = delete;
+  Node& operator=(const Node&) = delete;
+  /// Frees a chain of any length without recursion, also one that backward never walked.
+  ~Node() {
+    std::vector<Variable> dying = std::move(inputs);
+    while (!dying.empty()) {
+      const std::shared_ptr<Node> node = std::move(dying.back().node_);
+      dying.pop_back();
+      if (node.use_count() != 1) continue;
+      for (Variable& input : node->inputs) dying.push_back(std::move(input));
+      node->inputs.clear();
+    }
+  }
 };
 
 Variable::Variable(Tensor value) {
@@ -73,6 +89,7 @@ void backward(const Variable& output, const Tensor& seed) {
   std::vector<std::pair<Variable, size_t>> stack{{output, 0}};
   while (!stack.empty()) {
     auto& [variable, next] = stack.back();
+    if (variable.node_->is_walked) throw Error(str("[backward] ", variable.node_->op, ": this graph was walked before"));
     if (next == variable.node_->inputs.size()) {
       order.push_back(variable);
       stack.pop_back();
@@ -100,7 +117,8 @@ void backward(const Variable& output, const Tensor& seed) {
     order.pop_back();
     Variable::Node& node = *variable.node_;
     if (!node.grad_function) continue;  // a leaf keeps its gradient
-    const Grads grads = node.grad_function(node.grad);
+    // Nothing flows into a value that is read by index ops only; what lies below may still get some from elsewhere.
+    const Grads grads = node.grad.defined() ? node.grad_function(node.grad) : Grads(node.inputs.size());
     if (grads.size() != node.inputs.size()) {
       throw Error(str('[', node.op, "] backward gave ", grads.size(), " gradients for ", node.inputs.size(), " inputs"));
     }
@@ -115,6 +133,7 @@ void backward(const Variable& output, const Tensor& seed) {
     node.grad = Tensor();
     node.grad_function = nullptr;
     node.inputs.clear();
+    node.is_walked = true;
   }
 }
 

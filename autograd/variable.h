@@ -59,7 +59,7 @@ class Variable {
 
 /// Adds d output / d leaf to the grad of every leaf that output depends on. `seed` is d output (1 for the one-element loss of the
 /// first form). Gradient functions and saved values are freed on the way: a graph is walked once.
-/// Throws ShapeError if a loss has more than one element.
+/// Throws ShapeError if a loss has more than one element, Error if part of the graph was walked before.
 void backward(const Variable& loss);
 void backward(const Variable& output, const Tensor& seed);
 

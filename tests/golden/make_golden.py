@@ -1,0 +1,393 @@
+#!/usr/bin/env python3
+"""Writes the stored references that tests compare with (tests/golden/*.safetensors).
+
+    python3 tests/golden/make_golden.py
+
+Needs PyTorch (1.13 or later) and NumPy. Inputs are random f32 numbers from fixed seeds; results and
+gradients are computed from them in float64 by torch's own operators and stored as f64, so a test
+can hold the f64 kernels to 1e-12 and the f32 kernels to their rounding. Everything a network needs
+is stored, so other random generators give other numbers, not other tests.
+
+Names: "<case>.<input>", "<case>.y", "<case>.dy" and "<case>.d<input>", the gradient of
+sum(y * dy) for the stored dy.
+"""
+
+import json
+import math
+import struct
+from pathlib import Path
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+
+HERE = Path(__file__).resolve().parent
+DTYPES = {np.dtype("float32"): "F32", np.dtype("float64"): "F64", np.dtype("int32"): "I32"}
+
+
+def write(name, tensors):
+    """The safetensors format: header length, JSON header, elements in row-major order."""
+    header, blobs, at = {}, [], 0
+    # Wider elements first, so that all are aligned.
+    for key in sorted(tensors, key=lambda k: (-tensors[k].dtype.itemsize, k)):
+        array = np.asarray(tensors[key], order="C")
+        blob = array.tobytes()
+        header[key] = {
+            "dtype": DTYPES[array.dtype],
+            "shape": list(array.shape),
+            "data_offsets": [at, at + len(blob)],
+        }
+        blobs.append(blob)
+        at += len(blob)
+    text = json.dumps(header, separators=(",", ":")).encode()
+    text += b" " * (-len(text) % 8)
+    path = HERE / f"{name}.safetensors"
+    path.write_bytes(struct.pack("<Q", len(text)) + text + b"".join(blobs))
+    print(f"{path.name}: {len(tensors)} tensors, {path.stat().st_size} bytes")
+
+
+class Cases:
+    def __init__(self, seed):
+        self.random = np.random.default_rng(seed)
+        self.tensors = {}
+
+    def normal(self, *shape, scale=1.0):
+        return (scale * self.random.standard_normal(shape)).astype(np.float32)
+
+    def uniform(self, low, high, *shape):
+        return self.random.uniform(low, high, shape).astype(np.float32)
+
+    def op(self, case, f, constants=None, **inputs):
+        """Stores inputs, y = f(inputs), a random dy and the inputs' gradients."""
+        constants = constants or {}
+        leaves = {k: torch.tensor(v, dtype=torch.float64, requires_grad=True) for k, v in inputs.items()}
+        fixed = {k: torch.tensor(v) for k, v in constants.items()}
+        fixed = {k: v.double() if v.is_floating_point() else v.long() for k, v in fixed.items()}
+        y = f(**leaves, **fixed)
+        dy = self.normal(*y.shape)
+        y.backward(torch.tensor(dy, dtype=torch.float64))
+        for k, v in {**inputs, **constants}.items():
+            self.tensors[f"{case}.{k}"] = v
+        self.tensors[f"{case}.y"] = y.detach().numpy()
+        self.tensors[f"{case}.dy"] = dy
+        for k, leaf in leaves.items():
+            self.tensors[f"{case}.d{k}"] = leaf.grad.numpy()
+
+
+def arithmetic():
+    c = Cases(1)
+    shapes = {"same": ((3, 4), (3, 4)), "row": ((3, 4), (4,)), "both": ((2, 1, 4), (3, 1)), "scalar": ((2, 3), ())}
+    for name, (a, b) in shapes.items():
+        c.op(f"add_{name}", lambda a, b: a + b, a=c.normal(*a), b=c.normal(*b))
+        c.op(f"subtract_{name}", lambda a, b: a - b, a=c.normal(*a), b=c.normal(*b))
+        c.op(f"multiply_{name}", lambda a, b: a * b, a=c.normal(*a), b=c.normal(*b))
+        c.op(f"divide_{name}", lambda a, b: a / b, a=c.normal(*a), b=c.uniform(0.5, 2, *b))
+    c.op("exp", torch.exp, input=c.normal(3, 7))
+    c.op("log", torch.log, input=c.uniform(0.1, 4, 3, 7))
+    c.op("sqrt", torch.sqrt, input=c.uniform(0.1, 4, 3, 7))
+    c.op("square", torch.square, input=c.normal(3, 7))
+    c.op("sigmoid", torch.sigmoid, input=c.normal(3, 7, scale=6))
+    c.op("relu", torch.relu, input=c.normal(3, 7))
+    for name, dims in {"all": (0, 1, 2), "first": (0,), "middle": (1,), "last": (2,), "ends": (0, 2)}.items():
+        for keep in (False, True):
+            case = f"{name}_kept" if keep else name
+            c.op(f"sum_{case}", lambda x: torch.sum(x, dims, keepdim=keep), x=c.normal(3, 4, 5))
+            c.op(f"mean_{case}", lambda x: torch.mean(x, dims, keepdim=keep), x=c.normal(3, 4, 5))
+    write("arithmetic", c.tensors)
+
+
+def linear():
+    c = Cases(2)
+    c.op("linear_2d", F.linear, input=c.normal(5, 7), weight=c.normal(3, 7), bias=c.normal(3))
+    c.op("linear_3d", F.linear, input=c.normal(2, 5, 7), weight=c.normal(3, 7), bias=c.normal(3))
+    c.op("linear_no_bias", F.linear, input=c.normal(2, 5, 7), weight=c.normal(3, 7))
+    c.op("matmul_2d", torch.matmul, input=c.normal(4, 6), other=c.normal(6, 5))
+    c.op("matmul_3d", torch.matmul, input=c.normal(3, 4, 6), other=c.normal(3, 6, 5))
+    c.op("matmul_4d", torch.matmul, input=c.normal(2, 3, 4, 6), other=c.normal(2, 3, 6, 5))
+    c.op("matmul_a_transposed", lambda a, b: a.transpose(-1, -2) @ b, a=c.normal(3, 6, 4), b=c.normal(3, 6, 5))
+    c.op("matmul_b_transposed", lambda a, b: a @ b.transpose(-1, -2), a=c.normal(3, 4, 6), b=c.normal(3, 5, 6))
+    c.op(
+        "matmul_both_transposed",
+        lambda a, b: a.transpose(-1, -2) @ b.transpose(-1, -2),
+        a=c.normal(3, 6, 4),
+        b=c.normal(3, 5, 6),
+    )
+    # A convolution whose stride is its kernel's size, its positions as rows: (N, K, H', W') -> (N, H' W', K).
+    c.op(
+        "patch_embed",
+        lambda images, weight, bias: F.conv2d(images, weight, bias, stride=3).flatten(2).transpose(1, 2),
+        images=c.normal(2, 2, 6, 9),
+        weight=c.normal(4, 2, 3, 3),
+        bias=c.normal(4),
+    )
+    write("linear", c.tensors)
+
+
+def normalize():
+    c = Cases(3)
+    norm = lambda eps: lambda x, weight=None, bias=None: F.layer_norm(x, x.shape[-1:], weight, bias, eps)
+    c.op("layer_norm", norm(1e-6), x=c.normal(2, 3, 24), weight=c.normal(24), bias=c.normal(24))
+    # A mean far from 0: a variance from E[x^2] - E[x]^2 would lose its digits here.
+    c.op("layer_norm_shifted", norm(1e-5), x=c.normal(4, 13) + np.float32(30), weight=c.normal(13), bias=c.normal(13))
+    c.op("layer_norm_plain", norm(1e-5), x=c.normal(4, 13))
+    c.op("gelu", F.gelu, input=c.normal(5, 9, scale=2))
+    for dim in range(3):
+        c.op(f"softmax_{dim}", lambda x: torch.softmax(x, dim), x=c.normal(3, 4, 5, scale=2))
+        c.op(f"log_softmax_{dim}", lambda x: torch.log_softmax(x, dim), x=c.normal(3, 4, 5, scale=2))
+    # Far from 0, where exp alone overflows or gives 0, also in double.
+    shift = np.array([[1000], [-1000], [0]], dtype=np.float32)
+    c.op("softmax_large", lambda x: torch.softmax(x, 1), x=c.normal(3, 6) + shift)
+    c.op("log_softmax_large", lambda x: torch.log_softmax(x, 1), x=c.normal(3, 6) + shift)
+    # log_softmax and a product, not F.cross_entropy: 1.13 and later agree on this form to the bit.
+    targets = c.random.dirichlet(np.ones(7), 5).astype(np.float32)
+    entropy = lambda logits, targets: -(targets * torch.log_softmax(logits, 1)).sum(1)
+    c.op("cross_entropy_soft", entropy, {"targets": targets}, logits=c.normal(5, 7, scale=3))
+    one_hot = np.eye(7, dtype=np.float32)[[0, 6, 3, 3, 1]]
+    c.op("cross_entropy_hard", entropy, {"targets": one_hot}, logits=c.normal(5, 7, scale=3))
+    c.op("cross_entropy_unnormalised", entropy, {"targets": 2 * targets}, logits=c.normal(5, 7, scale=3))
+    write("normalize", c.tensors)
+
+
+def shape():
+    c = Cases(4)
+    for dim, (a, b) in enumerate([((1, 3, 4), (2, 3, 4)), ((2, 1, 4), (2, 3, 4)), ((2, 3, 2), (2, 3, 3))]):
+        c.op(f"concat_{dim}", lambda a, b: torch.cat([a, b], dim), a=c.normal(*a), b=c.normal(*b))
+        c.op(f"slice_{dim}", lambda x: x.narrow(dim, 1, 2), x=c.normal(3, 4, 5))
+        c.op(f"select_{dim}", lambda x: x.select(dim, 2), x=c.normal(3, 4, 5))
+    c.op("reshape", lambda x: x.reshape(4, 15), x=c.normal(3, 4, 5))
+    c.op("transpose", lambda x: x.transpose(0, 2), x=c.normal(3, 4, 5))
+    c.op("reshape_of_transposed", lambda x: x.transpose(0, 1).reshape(4, 15), x=c.normal(3, 4, 5))
+    c.op("expand", lambda x: x.expand(2, 3, 4), x=c.normal(1, 4))
+    write("shape", c.tensors)
+
+
+def tokens():
+    c = Cases(5)
+    gather = lambda x, index: torch.gather(x, 1, index.unsqueeze(2).expand(-1, -1, x.shape[2]))
+    c.op("gather", gather, {"index": np.array([[0, 2, 4], [1, 2, 3]], dtype=np.int32)}, x=c.normal(2, 5, 3))
+    c.op("gather_repeated", gather, {"index": np.array([[4, 4, 0, 4], [1, 0, 0, 1]], dtype=np.int32)}, x=c.normal(2, 5, 3))
+    write("tokens", c.tensors)
+
+
+def masked_attention(qkv, mask, key_bias, heads, eps, max_over_all):
+    """DynamicViT's masked softmax with the maximum held constant. Under a maximum over kept keys the
+    exponent of a hidden key is clipped at 0: the output does not see it, the mask's gradient does."""
+    n, length, width = qkv.shape
+    q, k, v = qkv.reshape(n, length, 3, heads, width // 3 // heads).permute(2, 0, 3, 1, 4)
+    a = q @ k.transpose(-1, -2) / math.sqrt(q.shape[-1])
+    if key_bias is not None:
+        a = a + key_bias[:, None, None, :]
+    eye = torch.eye(length, dtype=a.dtype)
+    if mask is None:
+        m = torch.ones_like(a)
+    else:
+        m = (eye + (1 - eye) * mask[:, None, None, :]).expand_as(a)
+    hidden = m.detach() <= 0
+    seen = a.detach() if max_over_all else a.detach().masked_fill(hidden, -math.inf)
+    exponent = a - seen.max(-1, keepdim=True).values
+    exponent = torch.where(hidden, exponent.clamp(max=0), exponent)
+    e = torch.exp(exponent)
+    p = (e * m + eps / length) / ((e * m).sum(-1, keepdim=True) + eps)
+    return (p @ v).transpose(1, 2).reshape(n, length, width // 3)
+
+
+def attention():
+    c = Cases(6)
+
+    def case(name, n, length, heads, dim, mask=None, key_bias=None, eps=0.0, max_over_all=False, scale=1.0):
+        inputs = {"qkv": c.normal(n, length, 3 * heads * dim, scale=scale)}
+        if mask is not None:
+            inputs["mask"] = np.asarray(mask, dtype=np.float32)
+        if key_bias is not None:
+            inputs["key_bias"] = np.asarray(key_bias, dtype=np.float32)
+        f = lambda qkv, mask=None, key_bias=None: masked_attention(qkv, mask, key_bias, heads, eps, max_over_all)
+        c.op(name, f, **inputs)
+
+    # The unmasked composition is torch.softmax's own; the masked one must agree with it.
+    qkv = torch.tensor(c.normal(2, 7, 3 * 2 * 4), dtype=torch.float64)
+    q, k, v = qkv.reshape(2, 7, 3, 2, 4).permute(2, 0, 3, 1, 4)
+    plain = (torch.softmax(q @ k.transpose(-1, -2) / 2, -1) @ v).transpose(1, 2).reshape(2, 7, 8)
+    assert torch.allclose(plain, masked_attention(qkv, None, None, 2, 0.0, False), rtol=0, atol=1e-14)
+
+    keep = np.array([[1, 1, 0, 1, 0, 0, 1], [1, 0, 0, 0, 0, 0, 0]])
+    soft = np.array([[1, 0.5, 0.25, 1, 2, 0.125, 1], [1, 1, 0.5, 0.5, 0.75, 1, 0.25]])
+    case("plain", 2, 7, 2, 4)
+    case("odd", 1, 5, 3, 3, scale=2.0)
+    case("wide", 1, 18, 1, 16)
+    case("single", 3, 1, 2, 4)
+    case("masked", 2, 7, 2, 4, mask=keep, scale=1.5)
+    case("soft_mask", 2, 7, 2, 4, mask=soft)
+    case("biased", 2, 7, 2, 4, key_bias=c.normal(2, 7))
+    case("masked_biased", 2, 7, 2, 4, mask=keep, key_bias=c.normal(2, 7))
+    case("eps_kept", 2, 7, 2, 4, mask=keep, eps=1e-6, scale=1.5)
+    case("eps_all", 2, 7, 2, 4, mask=keep, eps=1e-6, max_over_all=True, scale=1.5)
+    case("all", 2, 7, 2, 4, mask=keep, max_over_all=True, scale=1.5)
+    hidden = np.zeros((2, 7))
+    hidden[0, 3] = hidden[1, 0] = hidden[1, 6] = -np.inf
+    case("minus_infinity", 2, 7, 2, 4, key_bias=hidden)
+    write("attention", c.tensors)
+
+
+def optimizers():
+    c = Cases(7)
+    steps, shapes = 5, {"weight": (3, 5), "bias": (5,)}
+    start = {k: c.normal(*s) for k, s in shapes.items()}
+    grads = {k: c.normal(steps, *s) for k, s in shapes.items()}
+    for k in shapes:
+        c.tensors[f"start.{k}"], c.tensors[f"grads.{k}"] = start[k], grads[k]
+
+    def run(name, make):
+        parameters = {k: torch.tensor(v, dtype=torch.float64, requires_grad=True) for k, v in start.items()}
+        optimizer = make([{"params": [parameters["weight"]]}, {"params": [parameters["bias"]], "weight_decay": 0.0}])
+        track = {k: [] for k in shapes}
+        for step in range(steps):
+            for k, p in parameters.items():
+                p.grad = torch.tensor(grads[k][step], dtype=torch.float64)
+            optimizer.step()
+            for k, p in parameters.items():
+                track[k].append(p.detach().numpy().copy())
+        for k in shapes:
+            c.tensors[f"{name}.{k}"] = np.stack(track[k])
+
+    run("adamw", lambda p: torch.optim.AdamW(p, lr=0.02, betas=(0.9, 0.999), eps=1e-8, weight_decay=0.1))
+    run("adamw_betas", lambda p: torch.optim.AdamW(p, lr=0.02, betas=(0.7, 0.95), eps=1e-3, weight_decay=0.0))
+    run("sgd", lambda p: torch.optim.SGD(p, lr=0.1))
+    run("sgd_momentum", lambda p: torch.optim.SGD(p, lr=0.1, momentum=0.9))
+    run("sgd_nesterov", lambda p: torch.optim.SGD(p, lr=0.1, momentum=0.9, nesterov=True))
+    run("sgd_decay", lambda p: torch.optim.SGD(p, lr=0.1, momentum=0.8, weight_decay=0.05))
+    run("sgd_nesterov_decay", lambda p: torch.optim.SGD(p, lr=0.1, momentum=0.8, weight_decay=0.05, nesterov=True))
+
+    # The gradients serve as the values that are averaged.
+    average, track = torch.tensor(start["weight"], dtype=torch.float64), []
+    for value in torch.tensor(grads["weight"], dtype=torch.float64):
+        average = torch.lerp(value, average, 0.9)
+        track.append(average.numpy())
+    c.tensors["ema.weight"] = np.stack(track)
+
+    def rates(make, count, lr):
+        optimizer = torch.optim.SGD([torch.zeros(1)], lr=lr)
+        scheduler, values = make(optimizer), []
+        for _ in range(count):
+            values.append(optimizer.param_groups[0]["lr"])
+            optimizer.step()
+            scheduler.step()
+        return values
+
+    schedulers = torch.optim.lr_scheduler
+    cosine = lambda epochs: lambda o: schedulers.CosineAnnealingLR(o, T_max=epochs, eta_min=1e-5)
+    warm = lambda o: schedulers.LinearLR(o, start_factor=1e-6 / 5e-4, total_iters=5)
+    c.tensors["cosine"] = np.array(rates(cosine(20), 20, 5e-4))
+    c.tensors["cosine_warmup"] = np.array(rates(warm, 5, 5e-4) + rates(cosine(15), 15, 5e-4))
+    drops = lambda o: schedulers.MultiStepLR(o, milestones=[6, 9], gamma=0.2)
+    c.tensors["step"] = np.array(rates(drops, 12, 0.1))
+    write("optimizers", c.tensors)
+
+
+# A small ViT with timm's parameter names.
+WIDTH, DEPTH, HEADS, PATCH, CHANNELS, SIZE, CLASSES, HIDDEN = 24, 2, 3, 4, 2, 12, 5, 96
+
+
+class Attention(torch.nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.qkv = torch.nn.Linear(WIDTH, 3 * WIDTH)
+        self.proj = torch.nn.Linear(WIDTH, WIDTH)
+
+    def forward(self, x):
+        n, length, _ = x.shape
+        q, k, v = self.qkv(x).reshape(n, length, 3, HEADS, WIDTH // HEADS).permute(2, 0, 3, 1, 4)
+        a = torch.softmax(q @ k.transpose(-1, -2) / math.sqrt(WIDTH // HEADS), -1)
+        return self.proj((a @ v).transpose(1, 2).reshape(n, length, WIDTH))
+
+
+class Mlp(torch.nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.fc1 = torch.nn.Linear(WIDTH, HIDDEN)
+        self.fc2 = torch.nn.Linear(HIDDEN, WIDTH)
+
+    def forward(self, x):
+        return self.fc2(F.gelu(self.fc1(x)))
+
+
+class Block(torch.nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.norm1 = torch.nn.LayerNorm(WIDTH, eps=1e-6)
+        self.attn = Attention()
+        self.norm2 = torch.nn.LayerNorm(WIDTH, eps=1e-6)
+        self.mlp = Mlp()
+
+    def forward(self, x):
+        x = x + self.attn(self.norm1(x))
+        return x + self.mlp(self.norm2(x))
+
+
+class PatchEmbed(torch.nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.proj = torch.nn.Conv2d(CHANNELS, WIDTH, PATCH, stride=PATCH)
+
+    def forward(self, x):
+        return self.proj(x).flatten(2).transpose(1, 2)
+
+
+class Vit(torch.nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.cls_token = torch.nn.Parameter(torch.zeros(1, 1, WIDTH))
+        self.pos_embed = torch.nn.Parameter(torch.zeros(1, (SIZE // PATCH) ** 2 + 1, WIDTH))
+        self.patch_embed = PatchEmbed()
+        self.blocks = torch.nn.Sequential(*[Block() for _ in range(DEPTH)])
+        self.norm = torch.nn.LayerNorm(WIDTH, eps=1e-6)
+        self.head = torch.nn.Linear(WIDTH, CLASSES)
+
+    def forward(self, images):
+        x = self.patch_embed(images)
+        x = torch.cat([self.cls_token.expand(len(x), -1, -1), x], 1) + self.pos_embed
+        return self.head(self.norm(self.blocks(x))[:, 0])
+
+
+def vit():
+    c = Cases(8)
+    net = Vit().double()
+    with torch.no_grad():
+        for name, p in net.named_parameters():
+            value = c.normal(*p.shape, scale=0.2 if p.ndim > 1 else 0.1)
+            if "norm" in name and name.endswith("weight"):
+                value += np.float32(1)
+            p.copy_(torch.tensor(value, dtype=torch.float64))
+            c.tensors[f"start.{name}"] = value
+    steps = 10
+    images = c.normal(steps, 4, CHANNELS, SIZE, SIZE)
+    targets = c.random.dirichlet(np.ones(CLASSES), (steps, 4)).astype(np.float32)
+    c.tensors["images"], c.tensors["targets"] = images, targets
+
+    undecayed = lambda name, p: p.ndim <= 1 or name in ("cls_token", "pos_embed")
+    groups = [
+        {"params": [p for n, p in net.named_parameters() if not undecayed(n, p)], "weight_decay": 0.05},
+        {"params": [p for n, p in net.named_parameters() if undecayed(n, p)], "weight_decay": 0.0},
+    ]
+    optimizer = torch.optim.AdamW(groups, lr=1e-3)
+    losses = []
+    for step in range(steps):
+        logits = net(torch.tensor(images[step], dtype=torch.float64))
+        loss = -(torch.tensor(targets[step], dtype=torch.float64) * torch.log_softmax(logits, 1)).sum(1).mean()
+        optimizer.zero_grad()
+        loss.backward()
+        losses.append(loss.item())
+        if step == 0:
+            c.tensors["logits"] = logits.detach().numpy()
+            for name, p in net.named_parameters():
+                c.tensors[f"grad.{name}"] = p.grad.numpy().astype(np.float32)
+        optimizer.step()
+    c.tensors["losses"] = np.array(losses)
+    for name, p in net.named_parameters():
+        c.tensors[f"trained.{name}"] = p.detach().numpy().astype(np.float32)
+    c.tensors["trained_logits"] = net(torch.tensor(images[0], dtype=torch.float64)).detach().numpy()
+    write("vit", c.tensors)
+
+
+if __name__ == "__main__":
+    for make in (arithmetic, linear, normalize, shape, tokens, attention, optimizers, vit):
+        make()
