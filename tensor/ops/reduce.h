@@ -8,7 +8,7 @@
 namespace vtrain {
 
 /// Sum over `dims` (all if empty), which are dropped, or kept with extent 1.
-///   x  f32 or f64; f32 is accumulated in double, in an order that does not depend on threads
+///   x  f32 or f64; f32 is accumulated in double (over columns: runs of 64 rows in f32), in an order that does not depend on threads
 /// Throws ShapeError if a dim is out of range or named twice.
 Tensor sum(const Tensor& x, std::vector<int> dims = {}, bool keep_dims = false);
 Tensor mean(const Tensor& x, std::vector<int> dims = {}, bool keep_dims = false);

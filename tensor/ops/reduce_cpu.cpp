@@ -1,8 +1,10 @@
 #include <algorithm>
 #include <vector>
 
+#include "tensor/cpu_level.h"
 #include "tensor/dispatch.h"
 #include "tensor/ops/reduce.h"
+#include "tensor/ops/reduce_simd.h"
 #include "tensor/parallel.h"
 
 namespace vtrain {
@@ -20,6 +22,7 @@ double sum_run(const T* x, int64_t n) {
   return (part[0] + part[1]) + (part[2] + part[3]);
 }
 
+/// y[c] = sum over `axis` rows of x[row * inner + c], c in [begin, end): the plain loop, in double.
 template <class T>
 void sum_columns(const T* x, T* y, int64_t axis, int64_t inner, int64_t begin, int64_t end) {
   constexpr int64_t kStrip = 64;  // columns whose accumulators stay in registers and L1
@@ -32,6 +35,12 @@ void sum_columns(const T* x, T* y, int64_t axis, int64_t inner, int64_t begin, i
     }
     for (int64_t i = 0; i < width; ++i) y[c + i] = static_cast<T>(total[i]);
   }
+}
+
+template <>
+void sum_columns(const float* x, float* y, int64_t axis, int64_t inner, int64_t begin, int64_t end) {
+  const ReduceSimd& simd = by_level(baseline::reduce_simd, avx2::reduce_simd, avx512::reduce_simd);
+  simd.sum_columns(x + begin, axis, end - begin, inner, y + begin);
 }
 
 Tensor sum_middle(const Tensor& x, int64_t outer, int64_t axis, int64_t inner) {
