@@ -6,6 +6,7 @@
 #include <iostream>
 
 #include "data/dataset.h"
+#include "recipes/recipe.h"
 #include "tensor/parallel.h"
 #include "train/evaluate.h"
 #include "train/table.h"
@@ -85,15 +86,30 @@ ExitCode list(const std::string& what) {
   return ExitCode::kDone;
 }
 
-/// The verb may be left out: `vtrain recipes/x.yaml` trains. Also lets `--resume` stand without a value.
-std::vector<std::string> normalised(int argc, char** argv) {
+/// The verb may be left out: `vtrain recipes/x.yaml` trains.
+std::vector<std::string> with_verb(int argc, char** argv) {
   std::vector<std::string> arguments(argv + 1, argv + argc);
-  if (!arguments.empty() && !arguments[0].starts_with("-") &&
-      std::find(std::begin(kVerbs), std::end(kVerbs), arguments[0]) == std::end(kVerbs) &&
-      (arguments[0].ends_with(".yaml") || arguments[0].ends_with(".yml"))) {
-    arguments.insert(arguments.begin(), "train");
+  if (arguments.empty() || arguments[0].starts_with("-")) return arguments;
+  const std::string& first = arguments[0];
+  if (std::find(std::begin(kVerbs), std::end(kVerbs), first) != std::end(kVerbs)) return arguments;
+  if (!first.ends_with(".yaml") && !first.ends_with(".yml")) {
+    const std::string close = nearest(first, {std::begin(kVerbs), std::end(kVerbs)});
+    throw RecipeError(str(first, ": expected a recipe (.yaml) or a verb (train, eval, check, list)",
+                          close.empty() ? "" : "; did you mean " + close + "?"));
   }
+  arguments.insert(arguments.begin(), "train");
   return arguments;
+}
+
+/// Takes "--resume" and "--resume=FOLDER" out: an option whose value may be missing would swallow the recipe behind it.
+std::optional<std::string> take_resume(std::vector<std::string>& arguments) {
+  std::optional<std::string> resume;
+  std::erase_if(arguments, [&](const std::string& argument) {
+    if (argument != "--resume" && !argument.starts_with("--resume=")) return false;
+    resume = argument == "--resume" ? "" : argument.substr(9);
+    return true;
+  });
+  return resume;
 }
 
 }  // namespace
@@ -107,14 +123,12 @@ int run_command(int argc, char** argv) {
   RecipeArguments train_arguments;
   TrainOptions options;
   train_arguments.add_to(*train_app);
-  bool resume = false;
-  std::string resume_path;
-  train_app->add_flag("--resume{}", resume_path, "go on with the newest run of this recipe, or with --resume=FOLDER")->each([&](const std::string&) { resume = true; });
+  bool wants_resume = false;  // taken from the arguments before they are parsed
+  train_app->add_flag("--resume", wants_resume, "go on with the newest run of this recipe; --resume=FOLDER: with that one");
   train_app->add_flag("--quiet", options.quiet, "print the final table only");
   train_app->add_flag("--json", options.json, "print result.json as the last line");
   train_app->add_flag("--strict", options.strict, "a missed expectation is exit 6");
   train_app->callback([&] {
-    if (resume) options.resume = resume_path == "{}" || resume_path == "true" ? "" : resume_path;
     for (int i = 0; i < argc; ++i) options.command_line += str(i ? " " : "", argv[i]);
     options.command_line += '\n';
     code = train(train_arguments.read(), options, std::cout);
@@ -142,7 +156,8 @@ int run_command(int argc, char** argv) {
   list_app->callback([&] { code = list(what); });
 
   try {
-    std::vector<std::string> arguments = normalised(argc, argv);
+    std::vector<std::string> arguments = with_verb(argc, argv);
+    options.resume = take_resume(arguments);
     std::reverse(arguments.begin(), arguments.end());  // CLI11 takes them from the back
     app.parse(arguments);
     return static_cast<int>(code);

@@ -20,14 +20,14 @@ phases:
 
 TestPhase::TestPhase(const std::string& compress, std::vector<std::string> overrides) {
   overrides.push_back("+phases.sparse.compress=" + compress);
-  experiment_ = read_experiment(Recipe::from_text(kRecipe, "test", overrides), "test");
-  set_num_threads(experiment_.threads);
-  const PhaseConfig& dense = experiment_.phases[0];
-  const PhaseData data = open_data(dense, experiment_.seed);
+  experiment_ = std::make_unique<const Experiment>(read_experiment(Recipe::from_text(kRecipe, "test", overrides), "test"));
+  set_num_threads(experiment_->threads);
+  const PhaseConfig& dense = experiment_->phases[0];
+  const PhaseData data = open_data(dense, experiment_->seed);
   Network network(architecture_of(dense, *data.train));
-  network.initialise(experiment_.seed);
+  network.initialise(experiment_->seed);
   network.save(folder_ / "dense.safetensors");
-  phase_ = std::make_unique<Phase>(experiment_, experiment_.phases[1], data, folder_.path());
+  phase_ = std::make_unique<Phase>(*experiment_, experiment_->phases[1], data, folder_.path());
 }
 
 void TestPhase::steps(int n) {

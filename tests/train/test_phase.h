@@ -28,7 +28,7 @@ class TestPhase {
 
  private:
   TemporaryFolder folder_;
-  Experiment experiment_;
+  std::unique_ptr<const Experiment> experiment_;
   std::unique_ptr<Phase> phase_;
 };
 
