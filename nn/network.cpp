@@ -112,6 +112,9 @@ void Network::load_state(const std::map<std::string, Tensor>& tensors, const std
   for (Parameter p : parameters()) {
     const auto found = tensors.find(p.path());
     if (found == tensors.end()) throw CheckpointError(str(from, ": has no tensor ", p.path(), ", which ", architecture_.model, " needs"));
+    if (found->second.shape() != p.value().shape()) {
+      throw CheckpointError(str(from, ": tensor ", p.path(), ": expected shape ", p.value().shape(), ", got ", found->second.shape()));
+    }
     p.set(found->second);
     ++used;
   }

@@ -7,6 +7,7 @@
 #include <filesystem>
 #include <fstream>
 #include <map>
+#include <regex>
 #include <sstream>
 #include <string>
 #include <string_view>
@@ -139,6 +140,13 @@ std::vector<std::string> method_errors(const fs::path& root) {
   return errors;
 }
 
+/// The name of the type that a header's line defines at file level; "" if the line defines none.
+std::string type_defined_by(const std::string& line) {
+  static const std::regex definition(R"(^(?:class|struct|enum class) (\w+)(?: final)?(?: :.*)? \{.*)");
+  std::smatch match;
+  return std::regex_match(line, match, definition) ? match[1].str() : "";
+}
+
 std::string joined(const std::vector<std::string>& lines) {
   std::string text;
   for (const std::string& line : lines) text += "\n  " + line;
@@ -159,6 +167,36 @@ TEST_CASE("layout: includes point one way, and each outside library has one door
   }
   CHECK(sources > 50);  // else it looked in the wrong place
   CHECK_MESSAGE(errors.empty(), joined(errors));
+}
+
+// All share namespace vtrain. Of two types of one name no compiler complains as long as no file sees
+// both, but the linker keeps one of their destructors and calls it for either.
+TEST_CASE("layout: no two headers define a type of one name") {
+  std::map<std::string, std::string> seen;
+  std::vector<std::string> errors;
+  for (const std::string& folder : kFolders) {
+    for (const std::string& file : files_below(VTRAIN_SOURCE_DIR, folder)) {
+      if (!is_header(file)) continue;
+      std::ifstream in(fs::path(VTRAIN_SOURCE_DIR) / file);
+      for (std::string line; std::getline(in, line);) {
+        const std::string type = type_defined_by(line);
+        if (type.empty()) continue;
+        const auto [at, is_new] = seen.try_emplace(type, file);
+        if (!is_new) errors.push_back(type + " is defined in " + at->second + " and in " + file);
+      }
+    }
+  }
+  CHECK(seen.size() > 50);  // else it looked in the wrong place
+  CHECK_MESSAGE(errors.empty(), joined(errors));
+}
+
+TEST_CASE("layout: a line that defines a type is told from one that only names it") {
+  CHECK(type_defined_by("class Linear final : public Module {") == "Linear");
+  CHECK(type_defined_by("struct Gelu {  // why") == "Gelu");
+  CHECK(type_defined_by("enum class Slot { kMask };") == "Slot");
+  CHECK(type_defined_by("class Hooks;").empty());
+  CHECK(type_defined_by("struct DTypeOf<float> {").empty());
+  CHECK(type_defined_by("  struct Nested {").empty());
 }
 
 TEST_CASE("layout: every compression method has a recipe and a test") {

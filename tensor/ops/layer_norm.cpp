@@ -24,7 +24,7 @@ int64_t rows_of(const Tensor& x) { return x.dim(-1) > 0 ? x.numel() / x.dim(-1) 
 
 }  // namespace
 
-LayerNorm layer_norm(const Tensor& x, const Tensor& weight, const Tensor& bias, double eps) {
+LayerNormOutput layer_norm(const Tensor& x, const Tensor& weight, const Tensor& bias, double eps) {
   constexpr const char* op = "layer_norm";
   check_rows(op, x);
   return layer_norm_kernels.on(x.device())

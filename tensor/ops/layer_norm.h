@@ -6,7 +6,7 @@
 namespace vtrain {
 
 /// y as x; mean and rstd (rows), rows = x.numel() / C, what the gradient needs.
-struct LayerNorm {
+struct LayerNormOutput {
   Tensor y, mean, rstd;
 };
 struct LayerNormGrads {
@@ -18,7 +18,7 @@ struct LayerNormGrads {
 /// Normalization", arXiv:1607.06450.
 ///   x  f32 or f64 (..., C)    weight, bias  (C) like x, or undefined for 1 and 0
 /// Throws ShapeError.
-LayerNorm layer_norm(const Tensor& x, const Tensor& weight, const Tensor& bias, double eps);
+LayerNormOutput layer_norm(const Tensor& x, const Tensor& weight, const Tensor& bias, double eps);
 
 /// With xhat = (x - mean) * rstd and g = dy * weight:
 ///   dx = rstd * (g - mean(g) - xhat * mean(g * xhat))    dweight = sum over rows of dy * xhat
@@ -28,7 +28,7 @@ LayerNormGrads layer_norm_grad(const Tensor& x, const Tensor& weight, const Tens
                                const Tensor& rstd, const Tensor& dy);
 
 struct LayerNormKernels {  // on contiguous tensors
-  LayerNorm (*forward)(const Tensor& x, const Tensor& weight, const Tensor& bias, double eps);
+  LayerNormOutput (*forward)(const Tensor& x, const Tensor& weight, const Tensor& bias, double eps);
   LayerNormGrads (*grad)(const Tensor& x, const Tensor& weight, const Tensor& mean,
                          const Tensor& rstd, const Tensor& dy);
 };

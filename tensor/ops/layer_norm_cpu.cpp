@@ -64,9 +64,9 @@ int64_t grain_of(int64_t channels) {
   return std::max<int64_t>(kGrainElements / std::max<int64_t>(channels, 1), 1);
 }
 
-LayerNorm forward(const Tensor& x, const Tensor& weight, const Tensor& bias, double eps) {
+LayerNormOutput forward(const Tensor& x, const Tensor& weight, const Tensor& bias, double eps) {
   const int64_t channels = x.dim(-1), rows = channels > 0 ? x.numel() / channels : 0;
-  LayerNorm result{empty_like(x), Tensor::empty({rows}, x.dtype(), x.device()),
+  LayerNormOutput result{empty_like(x), Tensor::empty({rows}, x.dtype(), x.device()),
                    Tensor::empty({rows}, x.dtype(), x.device())};
   dispatch_floating("layer_norm", x.dtype(), [&]<class T>(T) {
     const T *const in = x.data<T>(), *const w = data_or_null<T>(weight),

@@ -21,8 +21,8 @@ TEST_CASE("layer_norm: f32 agrees with the f64 reference for every number of cha
                    dy = uniform({rows, channels}, -1, 1, "dy", DType::f32);
       const Tensor weight = uniform({channels}, 0.5, 1.5, "weight", DType::f32),
                    bias = uniform({channels}, -1, 1, "bias", DType::f32);
-      const LayerNorm fast = layer_norm(x, weight, bias, kEps);
-      const LayerNorm exact =
+      const LayerNormOutput fast = layer_norm(x, weight, bias, kEps);
+      const LayerNormOutput exact =
           layer_norm(x.to(DType::f64), weight.to(DType::f64), bias.to(DType::f64), kEps);
       // Values of size up to 5 and sums of up to 384 terms in f32: a few units of 5 * 6e-8.
       CHECK(max_difference(fast.y, exact.y) < 3e-6);
@@ -43,7 +43,7 @@ TEST_CASE("layer_norm: gradients agree with central differences") {
   const Tensor x = uniform({2, 3, 7}, -1, 1, "x"), weight = uniform({7}, 0.5, 1.5, "weight"),
                bias = uniform({7}, -1, 1, "bias");
   const Tensor dy = uniform({2, 3, 7}, -1, 1, "dy");
-  const LayerNorm saved = layer_norm(x, weight, bias, kEps);
+  const LayerNormOutput saved = layer_norm(x, weight, bias, kEps);
   const LayerNormGrads grads = layer_norm_grad(x, weight, saved.mean, saved.rstd, dy);
   const auto loss = [&](const Tensor& at_x, const Tensor& at_weight, const Tensor& at_bias) {
     return dot(layer_norm(at_x, at_weight, at_bias, kEps).y, dy);
@@ -59,7 +59,7 @@ TEST_CASE("layer_norm: gradients agree with central differences") {
 TEST_CASE("layer_norm: an undefined weight is 1 and an undefined bias 0, bit for bit") {
   for (const DType dtype : {DType::f32, DType::f64}) {
     const Tensor x = uniform({4, 33}, -1, 1, "x", dtype), dy = uniform({4, 33}, -1, 1, "dy", dtype);
-    const LayerNorm bare = layer_norm(x, {}, {}, kEps),
+    const LayerNormOutput bare = layer_norm(x, {}, {}, kEps),
                     full = layer_norm(x, ones({33}, dtype), zeros({33}, dtype), kEps);
     CHECK(max_difference(bare.y, full.y) == 0);
     CHECK(max_difference(layer_norm_grad(x, {}, bare.mean, bare.rstd, dy).dx,
@@ -72,14 +72,14 @@ TEST_CASE("layer_norm: a large common offset does not destroy the variance") {
   // sqrt(21.25).
   std::vector<double> values;
   for (int i = 0; i < 16; ++i) values.push_back(4096 + i);
-  const LayerNorm result = layer_norm(from_values({1, 16}, values), {}, {}, 0);
+  const LayerNormOutput result = layer_norm(from_values({1, 16}, values), {}, {}, 0);
   CHECK(result.y.to_vector()[0] == doctest::Approx(-7.5 / std::sqrt(21.25)).epsilon(1e-6));
 }
 
 TEST_CASE("layer_norm: one thread count gives the same bits every time") {
   const Tensor x = uniform({700, 100}, -1, 1, "x", DType::f32),
                dy = uniform({700, 100}, -1, 1, "dy", DType::f32);
-  const LayerNorm saved = layer_norm(x, {}, {}, kEps);
+  const LayerNormOutput saved = layer_norm(x, {}, {}, kEps);
   const LayerNormGrads first = layer_norm_grad(x, {}, saved.mean, saved.rstd, dy);
   for (int run = 0; run < 5; ++run) {
     const LayerNormGrads again = layer_norm_grad(x, {}, saved.mean, saved.rstd, dy);

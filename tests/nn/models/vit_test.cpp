@@ -1,0 +1,176 @@
+#include "nn/models/vit.h"
+
+#include <doctest/doctest.h>
+
+#include <algorithm>
+#include <cmath>
+#include <map>
+#include <string>
+#include <vector>
+
+#include "autograd/arithmetic.h"
+#include "autograd/normalize.h"
+#include "nn/network.h"
+#include "nn/optim/optimizer.h"
+#include "tensor/random.h"
+#include "tests/golden.h"
+
+namespace vtrain {
+namespace {
+
+/// The network that tests/golden/make_golden.py trains in PyTorch, with the weights it starts from.
+struct Reference {
+  Golden golden{"vit"};
+  Vit vit{{.image_size = 12,
+           .patch_size = 4,
+           .channels = 2,
+           .num_classes = 5,
+           .dim = 24,
+           .depth = 2,
+           .num_heads = 3,
+           .hidden_dim = 96}};
+
+  Reference() {
+    for (Parameter p : vit.parameters()) p.set(golden("start." + p.path()));
+  }
+  Tensor images(int64_t step) const { return golden("images").select(0, step).channels_last(); }
+  Variable logits(int64_t step, bool wants_grad) {
+    Pass pass;
+    pass.wants_grad = wants_grad;
+    return vit.outputs(Variable(images(step)), pass).logits;
+  }
+  Variable loss(int64_t step) {
+    return mean(cross_entropy(logits(step, true), golden("targets").select(0, step)));
+  }
+};
+
+TEST_CASE("vit: its parameters are those of PyTorch's model, by timm's names") {
+  Reference r;
+  std::vector<std::string> names;
+  for (const Parameter& p : r.vit.parameters()) names.push_back(p.path());
+  std::sort(names.begin(), names.end());
+  CHECK(names == r.golden.below("start."));
+}
+
+// f32 through two blocks: each sum of up to 96 products rounds at 6e-8 of its size.
+TEST_CASE("vit: logits and loss agree with PyTorch") {
+  Reference r;
+  CHECK(relative_error(r.logits(0, false).value(), r.golden("logits")) < 1e-5);
+  CHECK(r.loss(0).value().item() ==
+        doctest::Approx(r.golden("losses").to_vector()[0]).epsilon(1e-6));
+}
+
+// Compared with the largest gradient of the same parameter. The key part of qkv.bias has gradient 0
+// (a constant added to all of a row's scores changes nothing): it is held to the q and v parts'
+// size.
+TEST_CASE("vit: every parameter's gradient agrees with PyTorch") {
+  Reference r;
+  backward(r.loss(0));
+  for (const Parameter& p : r.vit.parameters()) {
+    CAPTURE(p.path());
+    REQUIRE(p.grad().defined());
+    CHECK(relative_error(p.grad(), r.golden("grad." + p.path())) < 2e-5);
+  }
+}
+
+TEST_CASE("vit: ten steps of AdamW end in PyTorch's weights") {
+  Reference r;
+  Recipe recipe = Recipe::from_text("{optim: {name: adamw, lr: 1e-3, weight_decay: 0.05}}");
+  const OptimizerOptions o = read_optimizer(recipe.section("optim"));
+  const std::vector<double> losses = r.golden("losses").to_vector();
+  const std::vector<Parameter> parameters = r.vit.parameters();
+  for (int64_t step = 0; step < 10; ++step) {
+    const Variable loss = r.loss(step);
+    // Weights differ by up to 1e-5 by then (below), which moves a loss of 2 in the fifth digit.
+    CHECK(loss.value().item() == doctest::Approx(losses[static_cast<size_t>(step)]).epsilon(1e-5));
+    backward(loss);
+    o.optimizer->step({{.name = "all", .parameters = parameters}}, o.lr, 1);
+    for (const Parameter& p : parameters) p.clear_grad();
+  }
+  for (const Parameter& p : parameters) {
+    CAPTURE(p.path());
+    const std::vector<double> a = p.value().to_vector();
+    const std::vector<double> e = r.golden("trained." + p.path()).to_vector();
+    const std::vector<double> start = r.golden("start." + p.path()).to_vector();
+    const bool has_keys = p.path().ends_with("qkv.bias");
+    double worst = 0, moved = 0;
+    for (size_t i = 0; i < a.size(); ++i) {
+      // A bias of all keys changes no output. Its gradient is rounding alone, of any size relative
+      // to itself, and Adam divides by that size.
+      if (has_keys && i >= 24 && i < 48) continue;
+      worst = std::max(worst, std::abs(a[i] - e[i]));
+      moved = std::max(moved, std::abs(e[i] - start[i]));
+    }
+    CHECK(moved > 5e-3);  // ten steps of 1e-3
+    // Adam's first steps are lr * g / |g|: an element whose gradient is 1e-5 of its parameter's
+    // largest takes over that gradient's relative error, 1e-2, of a step of 1e-3.
+    CHECK(worst < 1e-5);
+  }
+  CHECK(relative_error(r.logits(0, false).value(), r.golden("trained_logits")) < 1e-4);
+}
+
+TEST_CASE("vit: parameter counts are the published ones") {
+  const std::map<std::string, int64_t> counts{{"deit_tiny_patch16_224", 5717416},
+                                              {"deit_small_patch16_224", 22050664},
+                                              {"deit_base_patch16_224", 86567656}};
+  for (const auto& [name, count] : counts) {
+    const Network network({.model = name,
+                           .options = {.num_classes = 1000, .channels = 3, .image_size = 224},
+                           .parts = {}});
+    CAPTURE(name);
+    CHECK(network.parameter_count() == count);
+  }
+}
+
+TEST_CASE("vit: sizes that do not divide are refused") {
+  CHECK_THROWS_WITH_AS(
+      Vit({.dim = 100, .num_heads = 3}),
+      "attention: expected a width divisible by the number of heads, got width 100 and 3 heads",
+      RecipeError);
+  CHECK_THROWS_WITH_AS(Vit({.image_size = 30, .patch_size = 16}),
+                       "vit: expected an image size divisible by the patch size 16, got 30",
+                       RecipeError);
+}
+
+TEST_CASE("vit: images of another size or channel count are refused") {
+  Reference r;
+  CHECK_THROWS_WITH_AS(r.vit.outputs(Variable(zeros({1, 2, 12, 8})), Pass{}),
+                       "[vit] images (1, 2, 12, 8): expected (1, 2, 12, 12)", ShapeError);
+  CHECK_THROWS_WITH_AS(r.vit.outputs(Variable(zeros({1, 1, 12, 12})), Pass{}),
+                       "[vit] images (1, 1, 12, 12): expected (1, 2, 12, 12)", ShapeError);
+}
+
+TEST_CASE("vit: an image's logits do not depend on the batch it is in") {
+  Reference r;
+  const Tensor all = r.logits(0, false).value();
+  for (int64_t n = 0; n < 4; ++n) {
+    const Tensor one =
+        r.vit.outputs(Variable(r.images(0).slice(0, n, n + 1)), Pass{}).logits.value();
+    // Products of other sizes may sum in another order.
+    CHECK(relative_error(one, all.slice(0, n, n + 1)) < 1e-5);
+  }
+}
+
+TEST_CASE("vit: depth, width and drop path of a block grow as the recipe says") {
+  Vit vit({.image_size = 8,
+           .patch_size = 4,
+           .channels = 1,
+           .num_classes = 2,
+           .dim = 8,
+           .depth = 3,
+           .num_heads = 2,
+           .hidden_dim = 16,
+           .drop_path = 0.5});
+  const Tensor images = Random(1, "", "images").normal({64, 1, 8, 8}, {});
+  for (const Parameter& p : vit.parameters()) CHECK(p.path().find("drop") == std::string::npos);
+  vit.initialise(1);
+  Pass training;
+  training.is_training = true;
+  // Block 0 has rate 0: only blocks 1 and 2 may drop, so some samples change and some do not.
+  const Variable a = vit.outputs(Variable(images), training).logits;
+  const Variable b = vit.outputs(Variable(images), Pass{}).logits;
+  CHECK(a.value().to_vector() != b.value().to_vector());
+}
+
+}  // namespace
+}  // namespace vtrain
