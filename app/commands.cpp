@@ -44,8 +44,13 @@ struct RecipeArguments {
 
 ExitCode check(const Experiment& experiment, bool schema) {
   if (schema) {
-    Table table({{"key", Align::kLeft}, {"type", Align::kLeft}, {"default", Align::kLeft}, {"range", Align::kLeft}, {"help", Align::kLeft}});
-    for (const KeyInfo& key : experiment.recipe.declared()) table.add_row({key.address, key.type, key.default_text, key.range, key.help});
+    Table table({{"key", Align::kLeft},
+                 {"type", Align::kLeft},
+                 {"default", Align::kLeft},
+                 {"range", Align::kLeft},
+                 {"help", Align::kLeft}});
+    for (const KeyInfo& key : experiment.recipe.declared())
+      table.add_row({key.address, key.type, key.default_text, key.range, key.help});
     std::cout << table.text();
     return ExitCode::kDone;
   }
@@ -54,33 +59,48 @@ ExitCode check(const Experiment& experiment, bool schema) {
   return ExitCode::kDone;
 }
 
-ExitCode eval(const std::string& weights, const std::string& data_name, const std::string& root, int threads) {
+ExitCode eval(const std::string& weights, const std::string& data_name, const std::string& root,
+              int threads) {
   if (threads > 0) set_num_threads(threads);
   const std::unique_ptr<Network> network = Network::load(weights);
   const auto data = open_dataset(data_name, {.root = root, .split = Split::kTest});
   if (data->classes() != network->architecture().options.num_classes) {
-    throw RecipeError(str(weights, ": computes ", network->architecture().options.num_classes, " classes, ", data_name, " has ", data->classes()));
+    throw RecipeError(str(weights, ": computes ", network->architecture().options.num_classes,
+                          " classes, ", data_name, " has ", data->classes()));
   }
   std::vector<int64_t> all(static_cast<size_t>(data->size()));
   for (size_t i = 0; i < all.size(); ++i) all[i] = static_cast<int64_t>(i);
-  Loader loader(data, all, {.batch_size = 250, .workers = 1, .mean = network->preprocessing.mean, .std = network->preprocessing.std});
+  Loader loader(data, all,
+                {.batch_size = 250,
+                 .workers = 1,
+                 .mean = network->preprocessing.mean,
+                 .std = network->preprocessing.std});
   const Accuracy a = evaluate(*network, loader);
-  std::cout << "* Acc@1 " << fixed(a.top1_percent, 3) << " Acc@5 " << fixed(a.top5_percent, 3) << " loss " << fixed(a.loss, 3) << '\n';
+  std::cout << "* Acc@1 " << fixed(a.top1_percent, 3) << " Acc@5 " << fixed(a.top5_percent, 3)
+            << " loss " << fixed(a.loss, 3) << '\n';
   return ExitCode::kDone;
 }
 
 ExitCode list(const std::string& what) {
-  Table table({{"name", Align::kLeft}, {"what it is", Align::kLeft}, {"paper", Align::kLeft}, {"source", Align::kLeft}});
+  Table table({{"name", Align::kLeft},
+               {"what it is", Align::kLeft},
+               {"paper", Align::kLeft},
+               {"source", Align::kLeft}});
   if (what == "models") {
-    for (const ModelInfo& m : registered_models()) table.add_row({m.name, m.description, m.paper, m.file});
+    for (const ModelInfo& m : registered_models())
+      table.add_row({m.name, m.description, m.paper, m.file});
   } else if (what == "methods") {
-    for (const MethodInfo& m : registered_methods()) table.add_row({m.name, m.description, m.paper, m.file});
+    for (const MethodInfo& m : registered_methods())
+      table.add_row({m.name, m.description, m.paper, m.file});
   } else if (what == "data") {
-    for (const DatasetEntry& d : registered_datasets()) table.add_row({d.name, d.description, "", d.source_file});
+    for (const DatasetEntry& d : registered_datasets())
+      table.add_row({d.name, d.description, "", d.source_file});
   } else if (what == "optim") {
-    for (const OptimizerInfo& o : registered_optimizers()) table.add_row({o.name, o.description, "", o.file});
+    for (const OptimizerInfo& o : registered_optimizers())
+      table.add_row({o.name, o.description, "", o.file});
   } else {
-    for (const ScheduleInfo& s : registered_schedules()) table.add_row({s.name, s.description, "", s.file});
+    for (const ScheduleInfo& s : registered_schedules())
+      table.add_row({s.name, s.description, "", s.file});
   }
   std::cout << table.text();
   return ExitCode::kDone;
@@ -101,7 +121,8 @@ std::vector<std::string> with_verb(int argc, char** argv) {
   return arguments;
 }
 
-/// Takes "--resume" and "--resume=FOLDER" out: an option whose value may be missing would swallow the recipe behind it.
+/// Takes "--resume" and "--resume=FOLDER" out: an option whose value may be missing would swallow
+/// the recipe behind it.
 std::optional<std::string> take_resume(std::vector<std::string>& arguments) {
   std::optional<std::string> resume;
   std::erase_if(arguments, [&](const std::string& argument) {
@@ -115,16 +136,22 @@ std::optional<std::string> take_resume(std::vector<std::string>& arguments) {
 }  // namespace
 
 int run_command(int argc, char** argv) {
-  CLI::App app("Trains vision networks and makes them smaller while they train.\n\nExample: vtrain recipes/deit_dynamicvit.yaml");
+  CLI::App app(
+      "Trains vision networks and makes them smaller while they train.\n\nExample: vtrain "
+      "recipes/deit_dynamicvit.yaml");
   app.require_subcommand(1);
   ExitCode code = ExitCode::kDone;
 
-  CLI::App* const train_app = app.add_subcommand("train", "run a recipe to its end: phases, compression, report\nExample: vtrain train recipes/deit_dynamicvit.yaml optim.lr=5e-4 --resume");
+  CLI::App* const train_app =
+      app.add_subcommand("train",
+                         "run a recipe to its end: phases, compression, report\nExample: vtrain "
+                         "train recipes/deit_dynamicvit.yaml optim.lr=5e-4 --resume");
   RecipeArguments train_arguments;
   TrainOptions options;
   train_arguments.add_to(*train_app);
   bool wants_resume = false;  // taken from the arguments before they are parsed
-  train_app->add_flag("--resume", wants_resume, "go on with the newest run of this recipe; --resume=FOLDER: with that one");
+  train_app->add_flag("--resume", wants_resume,
+                      "go on with the newest run of this recipe; --resume=FOLDER: with that one");
   train_app->add_flag("--quiet", options.quiet, "print the final table only");
   train_app->add_flag("--json", options.json, "print result.json as the last line");
   train_app->add_flag("--strict", options.strict, "a missed expectation is exit 6");
@@ -134,7 +161,10 @@ int run_command(int argc, char** argv) {
     code = train(train_arguments.read(), options, std::cout);
   });
 
-  CLI::App* const eval_app = app.add_subcommand("eval", "accuracy of a weights file on the test split\nExample: vtrain eval runs/last/sparse.safetensors");
+  CLI::App* const eval_app =
+      app.add_subcommand("eval",
+                         "accuracy of a weights file on the test split\nExample: vtrain eval "
+                         "runs/last/sparse.safetensors");
   std::string weights, data_name = "fashion_mnist", root;
   int threads = 0;
   eval_app->add_option("weights", weights, "a weights file")->required();
@@ -143,16 +173,23 @@ int run_command(int argc, char** argv) {
   eval_app->add_option("--threads", threads, "threads; 0: all cores");
   eval_app->callback([&] { code = eval(weights, data_name, root, threads); });
 
-  CLI::App* const check_app = app.add_subcommand("check", "print the merged recipe, the model table and the hook order; train nothing\nExample: vtrain check recipes/deit_dynamicvit.yaml");
+  CLI::App* const check_app =
+      app.add_subcommand("check",
+                         "print the merged recipe, the model table and the hook order; train "
+                         "nothing\nExample: vtrain check recipes/deit_dynamicvit.yaml");
   RecipeArguments check_arguments;
   bool schema = false;
   check_arguments.add_to(*check_app);
   check_app->add_flag("--schema", schema, "print every key with type, default, range and help");
   check_app->callback([&] { code = check(check_arguments.read(), schema); });
 
-  CLI::App* const list_app = app.add_subcommand("list", "what is registered: models, methods, data, optim, sched\nExample: vtrain list methods");
+  CLI::App* const list_app = app.add_subcommand(
+      "list",
+      "what is registered: models, methods, data, optim, sched\nExample: vtrain list methods");
   std::string what;
-  list_app->add_option("what", what)->required()->check(CLI::IsMember({"models", "methods", "data", "optim", "sched"}));
+  list_app->add_option("what", what)
+      ->required()
+      ->check(CLI::IsMember({"models", "methods", "data", "optim", "sched"}));
   list_app->callback([&] { code = list(what); });
 
   try {

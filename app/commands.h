@@ -2,7 +2,8 @@
 
 namespace vtrain {
 
-/// The whole command line: chooses the verb, runs it, and turns every error into one line on standard error and its exit code.
+/// The whole command line: chooses the verb, runs it, and turns every error into one line on
+/// standard error and its exit code.
 int run_command(int argc, char** argv);
 
 }  // namespace vtrain

@@ -8,40 +8,47 @@ namespace vtrain {
 
 Variable operator+(const Variable& a, const Variable& b) {
   const Tensor y = add(a.value(), b.value());
-  return Variable::from({"add"}, y, {a, b},
-                        [sa = a.shape(), sb = b.shape()](const Tensor& dy) { return Grads{sum_to(dy, sa), sum_to(dy, sb)}; });
+  return Variable::from({"add"}, y, {a, b}, [sa = a.shape(), sb = b.shape()](const Tensor& dy) {
+    return Grads{sum_to(dy, sa), sum_to(dy, sb)};
+  });
 }
 
 Variable operator-(const Variable& a, const Variable& b) {
   const Tensor y = subtract(a.value(), b.value());
-  return Variable::from({"subtract"}, y, {a, b}, [sa = a.shape(), sb = b.shape(), need_b = b.requires_grad()](const Tensor& dy) {
-    return Grads{sum_to(dy, sa), need_b ? negate(sum_to(dy, sb)) : Tensor()};
-  });
+  return Variable::from(
+      {"subtract"}, y, {a, b},
+      [sa = a.shape(), sb = b.shape(), need_b = b.requires_grad()](const Tensor& dy) {
+        return Grads{sum_to(dy, sa), need_b ? negate(sum_to(dy, sb)) : Tensor()};
+      });
 }
 
 Variable operator*(const Variable& a, const Variable& b) {
   const Tensor y = multiply(a.value(), b.value());
   // Only what the other side's gradient reads is kept.
-  const Saved xa = b.requires_grad() ? a.value() : Tensor(), xb = a.requires_grad() ? b.value() : Tensor();
-  return Variable::from({"multiply"}, y, {a, b}, [xa, xb, sa = a.shape(), sb = b.shape()](const Tensor& dy) {
-    return Grads{xb.get().defined() ? sum_to(multiply(dy, xb.get()), sa) : Tensor(),
-                 xa.get().defined() ? sum_to(multiply(dy, xa.get()), sb) : Tensor()};
-  });
+  const Saved xa = b.requires_grad() ? a.value() : Tensor(),
+              xb = a.requires_grad() ? b.value() : Tensor();
+  return Variable::from(
+      {"multiply"}, y, {a, b}, [xa, xb, sa = a.shape(), sb = b.shape()](const Tensor& dy) {
+        return Grads{xb.get().defined() ? sum_to(multiply(dy, xb.get()), sa) : Tensor(),
+                     xa.get().defined() ? sum_to(multiply(dy, xa.get()), sb) : Tensor()};
+      });
 }
 
 Variable operator/(const Variable& a, const Variable& b) {
   const Tensor y = divide(a.value(), b.value());
   return Variable::from({"divide"}, y, {a, b},
-                        [xb = Saved(b.value()), saved_y = Saved(y), sa = a.shape(), sb = b.shape(), need_a = a.requires_grad(),
-                         need_b = b.requires_grad()](const Tensor& dy) {
+                        [xb = Saved(b.value()), saved_y = Saved(y), sa = a.shape(), sb = b.shape(),
+                         need_a = a.requires_grad(), need_b = b.requires_grad()](const Tensor& dy) {
                           const Tensor da = divide(dy, xb.get());
-                          return Grads{need_a ? sum_to(da, sa) : Tensor(),
-                                       need_b ? negate(sum_to(multiply(da, saved_y.get()), sb)) : Tensor()};
+                          return Grads{
+                              need_a ? sum_to(da, sa) : Tensor(),
+                              need_b ? negate(sum_to(multiply(da, saved_y.get()), sb)) : Tensor()};
                         });
 }
 
 Variable operator+(const Variable& a, double b) {
-  return Variable::from({"add_scalar", {{"value", b}}}, add(a.value(), b), {a}, [](const Tensor& dy) { return Grads{dy}; });
+  return Variable::from({"add_scalar", {{"value", b}}}, add(a.value(), b), {a},
+                        [](const Tensor& dy) { return Grads{dy}; });
 }
 Variable operator-(const Variable& a, double b) { return a + (-b); }
 Variable operator*(const Variable& a, double b) {
@@ -54,21 +61,28 @@ Variable operator-(const Variable& a) { return a * -1.0; }
 
 Variable exp(const Variable& x) {
   const Tensor y = exp(x.value());
-  return Variable::from({"exp"}, y, {x}, [y = Saved(y)](const Tensor& dy) { return Grads{multiply(dy, y.get())}; });
+  return Variable::from({"exp"}, y, {x},
+                        [y = Saved(y)](const Tensor& dy) { return Grads{multiply(dy, y.get())}; });
 }
 
 Variable log(const Variable& x) {
-  return Variable::from({"log"}, log(x.value()), {x}, [x = Saved(x.value())](const Tensor& dy) { return Grads{divide(dy, x.get())}; });
+  return Variable::from({"log"}, log(x.value()), {x}, [x = Saved(x.value())](const Tensor& dy) {
+    return Grads{divide(dy, x.get())};
+  });
 }
 
 Variable sqrt(const Variable& x) {
   const Tensor y = sqrt(x.value());
-  return Variable::from({"sqrt"}, y, {x}, [y = Saved(y)](const Tensor& dy) { return Grads{divide(multiply(dy, 0.5), y.get())}; });
+  return Variable::from({"sqrt"}, y, {x}, [y = Saved(y)](const Tensor& dy) {
+    return Grads{divide(multiply(dy, 0.5), y.get())};
+  });
 }
 
 Variable square(const Variable& x) {
   return Variable::from({"square"}, square(x.value()), {x},
-                        [x = Saved(x.value())](const Tensor& dy) { return Grads{multiply(multiply(dy, x.get()), 2.0)}; });
+                        [x = Saved(x.value())](const Tensor& dy) {
+                          return Grads{multiply(multiply(dy, x.get()), 2.0)};
+                        });
 }
 
 Variable sigmoid(const Variable& x) {
@@ -100,13 +114,15 @@ Tensor spread(const Tensor& dy, const Shape& shape, const std::vector<int>& dims
 }  // namespace
 
 Variable sum(const Variable& x, const std::vector<int>& dims, bool keep_dims) {
-  return Variable::from({"sum"}, sum(x.value(), dims, keep_dims), {x},
-                        [shape = x.shape(), dims](const Tensor& dy) { return Grads{spread(dy, shape, dims)}; });
+  return Variable::from(
+      {"sum"}, sum(x.value(), dims, keep_dims), {x},
+      [shape = x.shape(), dims](const Tensor& dy) { return Grads{spread(dy, shape, dims)}; });
 }
 
 Variable mean(const Variable& x, const std::vector<int>& dims, bool keep_dims) {
   const Variable total = sum(x, dims, keep_dims);
-  return total * (static_cast<double>(total.value().numel()) / static_cast<double>(x.value().numel()));
+  return total *
+         (static_cast<double>(total.value().numel()) / static_cast<double>(x.value().numel()));
 }
 
 }  // namespace vtrain

@@ -4,7 +4,8 @@
 
 namespace vtrain {
 
-/// Element-wise arithmetic with broadcasting (tensor/ops/binary.h); gradients are summed over what was repeated.
+/// Element-wise arithmetic with broadcasting (tensor/ops/binary.h); gradients are summed over what
+/// was repeated.
 Variable operator+(const Variable& a, const Variable& b);
 Variable operator-(const Variable& a, const Variable& b);
 Variable operator*(const Variable& a, const Variable& b);

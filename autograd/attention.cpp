@@ -2,8 +2,10 @@
 
 namespace vtrain {
 
-Variable attention(const Variable& qkv, const Variable& mask, const Variable& key_bias, const AttentionOptions& options) {
-  const Tensor m = mask.defined() ? mask.value() : Tensor(), bias = key_bias.defined() ? key_bias.value() : Tensor();
+Variable attention(const Variable& qkv, const Variable& mask, const Variable& key_bias,
+                   const AttentionOptions& options) {
+  const Tensor m = mask.defined() ? mask.value() : Tensor(),
+               bias = key_bias.defined() ? key_bias.value() : Tensor();
   const Attention saved = attention(qkv.value(), m, bias, options);
   const int64_t samples = qkv.dim(0), length = qkv.dim(1);
   Op op{"attention",
@@ -13,8 +15,10 @@ Variable attention(const Variable& qkv, const Variable& mask, const Variable& ke
          {"scale", options.scale}},
         samples * options.num_heads * length * length * (options.qk_dim + options.v_dim)};
   return Variable::from(std::move(op), saved.out, {qkv, mask, key_bias},
-                        [qkv = Saved(qkv.value()), m = Saved(m), bias = Saved(bias), saved, options](const Tensor& dy) {
-                          const AttentionGrads grads = attention_grad(qkv.get(), m.get(), bias.get(), options, saved, dy);
+                        [qkv = Saved(qkv.value()), m = Saved(m), bias = Saved(bias), saved,
+                         options](const Tensor& dy) {
+                          const AttentionGrads grads =
+                              attention_grad(qkv.get(), m.get(), bias.get(), options, saved, dy);
                           return Grads{grads.dqkv, grads.dmask, grads.dkey_bias};
                         });
 }

@@ -15,11 +15,12 @@ Variable contracted(const Variable& y) {
 }
 }  // namespace
 
-GradReport gradcheck(const std::function<Variable(const std::vector<Variable>&)>& f, const std::vector<Tensor>& inputs,
-                     double tolerance, double step) {
+GradReport gradcheck(const std::function<Variable(const std::vector<Variable>&)>& f,
+                     const std::vector<Tensor>& inputs, double tolerance, double step) {
   std::vector<Variable> leaves;
   for (const Tensor& input : inputs) {
-    if (input.dtype() != DType::f64) throw ShapeError(str("[gradcheck] input: expected f64, got ", input.text()));
+    if (input.dtype() != DType::f64)
+      throw ShapeError(str("[gradcheck] input: expected f64, got ", input.text()));
     leaves.push_back(Variable::leaf(input.contiguous().clone()));
   }
   backward(contracted(f(leaves)));
@@ -27,7 +28,8 @@ GradReport gradcheck(const std::function<Variable(const std::vector<Variable>&)>
   GradReport report;
   double worst = 0;
   for (size_t k = 0; k < inputs.size(); ++k) {
-    const Tensor grad = leaves[k].grad().defined() ? leaves[k].grad().contiguous() : zeros(inputs[k].shape(), DType::f64);
+    const Tensor grad = leaves[k].grad().defined() ? leaves[k].grad().contiguous()
+                                                   : zeros(inputs[k].shape(), DType::f64);
     std::vector<Variable> moved;
     for (const Tensor& input : inputs) moved.emplace_back(input.contiguous().clone());
     for (int64_t i = 0; i < inputs[k].numel(); ++i) {
@@ -43,7 +45,8 @@ GradReport gradcheck(const std::function<Variable(const std::vector<Variable>&)>
       const double error = std::abs(numeric - analytic) / std::max(1.0, std::abs(numeric));
       if (std::isnan(error) || error > worst) {  // once NaN, worst stays NaN
         worst = error;
-        report.worst = str("input ", k, " element ", i, ": backward ", analytic, ", central difference ", numeric);
+        report.worst = str("input ", k, " element ", i, ": backward ", analytic,
+                           ", central difference ", numeric);
       }
     }
   }
@@ -51,8 +54,10 @@ GradReport gradcheck(const std::function<Variable(const std::vector<Variable>&)>
   return report;
 }
 
-GradReport gradcheck(const std::function<Variable(const Variable&)>& f, const Tensor& input, double tolerance, double step) {
-  return gradcheck([&f](const std::vector<Variable>& v) { return f(v[0]); }, std::vector<Tensor>{input}, tolerance, step);
+GradReport gradcheck(const std::function<Variable(const Variable&)>& f, const Tensor& input,
+                     double tolerance, double step) {
+  return gradcheck([&f](const std::vector<Variable>& v) { return f(v[0]); },
+                   std::vector<Tensor>{input}, tolerance, step);
 }
 
 }  // namespace vtrain

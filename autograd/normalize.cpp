@@ -11,34 +11,39 @@ Variable layer_norm(const Variable& x, const Variable& weight, const Variable& b
   const auto optional = [](const Variable& v) { return v.defined() ? v.value() : Tensor(); };
   const auto [y, mean, rstd] = layer_norm(x.value(), optional(weight), optional(bias), eps);
   return Variable::from({"layer_norm", {{"eps", eps}}}, y, {x, weight, bias},
-                        [x = Saved(x.value()), w = Saved(optional(weight)), mean = mean, rstd = rstd](const Tensor& dy) {
+                        [x = Saved(x.value()), w = Saved(optional(weight)), mean = mean,
+                         rstd = rstd](const Tensor& dy) {
                           const auto grads = layer_norm_grad(x.get(), w.get(), mean, rstd, dy);
                           return Grads{grads.dx, grads.dweight, grads.dbias};
                         });
 }
 
 Variable gelu(const Variable& x) {
-  return Variable::from({"gelu"}, gelu(x.value()), {x},
-                        [x = Saved(x.value())](const Tensor& dy) { return Grads{gelu_grad(x.get(), dy)}; });
+  return Variable::from({"gelu"}, gelu(x.value()), {x}, [x = Saved(x.value())](const Tensor& dy) {
+    return Grads{gelu_grad(x.get(), dy)};
+  });
 }
 
 Variable softmax(const Variable& x, int dim) {
   const Tensor y = softmax(x.value(), dim);
-  return Variable::from({"softmax", {{"dim", dim}}}, y, {x},
-                        [y = Saved(y), dim](const Tensor& dy) { return Grads{softmax_grad(y.get(), dy, dim)}; });
+  return Variable::from({"softmax", {{"dim", dim}}}, y, {x}, [y = Saved(y), dim](const Tensor& dy) {
+    return Grads{softmax_grad(y.get(), dy, dim)};
+  });
 }
 
 Variable log_softmax(const Variable& x, int dim) {
   const Tensor y = log_softmax(x.value(), dim);
-  return Variable::from({"log_softmax", {{"dim", dim}}}, y, {x},
-                        [y = Saved(y), dim](const Tensor& dy) { return Grads{log_softmax_grad(y.get(), dy, dim)}; });
+  return Variable::from(
+      {"log_softmax", {{"dim", dim}}}, y, {x},
+      [y = Saved(y), dim](const Tensor& dy) { return Grads{log_softmax_grad(y.get(), dy, dim)}; });
 }
 
 Variable cross_entropy(const Variable& logits, const Tensor& targets) {
   const auto [loss, probabilities] = cross_entropy(logits.value(), targets);
-  return Variable::from({"cross_entropy"}, loss, {logits}, [p = Saved(probabilities), t = Saved(targets)](const Tensor& dy) {
-    return Grads{cross_entropy_grad(p.get(), t.get(), dy)};
-  });
+  return Variable::from({"cross_entropy"}, loss, {logits},
+                        [p = Saved(probabilities), t = Saved(targets)](const Tensor& dy) {
+                          return Grads{cross_entropy_grad(p.get(), t.get(), dy)};
+                        });
 }
 
 }  // namespace vtrain

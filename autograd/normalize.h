@@ -5,7 +5,8 @@
 namespace vtrain {
 
 /// Layer normalisation over the last axis. Ba, Kiros, Hinton, arXiv:1607.06450.
-///   x (..., C), weight (C), bias (C)  ->  (x - mean) / sqrt(variance + eps) * weight + bias, biased variance
+///   x (..., C), weight (C), bias (C)  ->  (x - mean) / sqrt(variance + eps) * weight + bias,
+///   biased variance
 Variable layer_norm(const Variable& x, const Variable& weight, const Variable& bias, double eps);
 
 /// 0.5 x (1 + erf(x / sqrt 2)). Hendrycks, Gimpel, arXiv:1606.08415; the exact form.

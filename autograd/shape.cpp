@@ -18,12 +18,14 @@ Variable transpose(const Variable& x, int a, int b) {
 
 Variable slice(const Variable& x, int axis, int64_t begin, int64_t end) {
   const Tensor y = x.value().slice(axis, begin, end);
-  return Variable::from({"slice", {{"axis", axis}, {"begin", static_cast<double>(begin)}, {"end", static_cast<double>(end)}}}, y, {x},
-                        [shape = x.shape(), axis, begin, end](const Tensor& dy) {
-                          Tensor dx = zeros(shape, dy.dtype(), dy.device());
-                          dx.slice(axis, begin, end).copy_from(dy);
-                          return Grads{dx};
-                        });
+  return Variable::from(
+      {"slice",
+       {{"axis", axis}, {"begin", static_cast<double>(begin)}, {"end", static_cast<double>(end)}}},
+      y, {x}, [shape = x.shape(), axis, begin, end](const Tensor& dy) {
+        Tensor dx = zeros(shape, dy.dtype(), dy.device());
+        dx.slice(axis, begin, end).copy_from(dy);
+        return Grads{dx};
+      });
 }
 
 Variable select(const Variable& x, int axis, int64_t index) {
@@ -53,8 +55,10 @@ Variable concat(const std::vector<Variable>& parts, int dim) {
 
 Variable expand(const Variable& x, const Shape& shape) {
   const Tensor y = add(zeros(shape, x.value().dtype(), x.value().device()), x.value());
-  if (y.shape() != shape) throw ShapeError(str("[expand] x ", x.shape(), ": does not broadcast to ", shape));
-  return Variable::from({"expand"}, y, {x}, [shape = x.shape()](const Tensor& dy) { return Grads{sum_to(dy, shape)}; });
+  if (y.shape() != shape)
+    throw ShapeError(str("[expand] x ", x.shape(), ": does not broadcast to ", shape));
+  return Variable::from({"expand"}, y, {x},
+                        [shape = x.shape()](const Tensor& dy) { return Grads{sum_to(dy, shape)}; });
 }
 
 }  // namespace vtrain

@@ -4,7 +4,8 @@
 
 namespace vtrain {
 namespace {
-// Which recording ops of this thread report to. Set and restored by Recording only; nothing but the trace depends on it.
+// Which recording ops of this thread report to. Set and restored by Recording only; nothing but the
+// trace depends on it.
 thread_local Trace* current = nullptr;
 }  // namespace
 
@@ -33,7 +34,8 @@ void Trace::record(const Op& op, const std::vector<Variable>& inputs, const Vari
   Record record{op, {}, {}, -1};
   const std::string prefix = (scopes_.empty() ? "" : scopes_.back()) + "/" + op.name;
   record.scope = str(prefix, '.', ordinals_[prefix]++);
-  for (const Variable& input : inputs) record.inputs.push_back(input.defined() ? value_of(input) : -1);
+  for (const Variable& input : inputs)
+    record.inputs.push_back(input.defined() ? value_of(input) : -1);
   record.output = value_of(output);
   values_[static_cast<size_t>(record.output)].producer = static_cast<int>(records_.size());
   records_.push_back(std::move(record));

@@ -11,8 +11,9 @@
 
 namespace vtrain {
 
-/// A recording of a forward pass: every op, integer and index ops included, with what it read and made. One description serves
-/// cost tables, cutting, lowering and export, so no layer is described twice.
+/// A recording of a forward pass: every op, integer and index ops included, with what it read and
+/// made. One description serves cost tables, cutting, lowering and export, so no layer is described
+/// twice.
 ///
 ///     Trace trace;
 ///     { const Trace::Recording recording(trace); y = network(x); }

@@ -13,7 +13,8 @@ struct Variable::Node {
   std::vector<Variable> inputs;  // empty for constants and leaves
   GradFunction grad_function;
   std::string op;
-  bool is_walked = false;  // backward has freed what it needs; a second walk would silently give leaves nothing
+  bool is_walked =
+      false;  // backward has freed what it needs; a second walk would silently give leaves nothing
 
   Node() = default;
   Node(const Node&) = delete;
@@ -75,7 +76,8 @@ void Variable::clear_grad() {
 Variable Variable::detach() const { return node_ ? Variable(node_->value) : Variable(); }
 
 void backward(const Variable& loss) {
-  if (loss.value().numel() != 1) throw ShapeError(str("[backward] loss ", loss.shape(), ": expected one element"));
+  if (loss.value().numel() != 1)
+    throw ShapeError(str("[backward] loss ", loss.shape(), ": expected one element"));
   backward(loss, ones_like(loss.value()));
 }
 
@@ -89,7 +91,8 @@ void backward(const Variable& output, const Tensor& seed) {
   std::vector<std::pair<Variable, size_t>> stack{{output, 0}};
   while (!stack.empty()) {
     auto& [variable, next] = stack.back();
-    if (variable.node_->is_walked) throw Error(str("[backward] ", variable.node_->op, ": this graph was walked before"));
+    if (variable.node_->is_walked)
+      throw Error(str("[backward] ", variable.node_->op, ": this graph was walked before"));
     if (next == variable.node_->inputs.size()) {
       order.push_back(variable);
       stack.pop_back();
@@ -99,7 +102,8 @@ void backward(const Variable& output, const Tensor& seed) {
     if (input.requires_grad() && seen.insert(input.id()).second) stack.emplace_back(input, 0);
   }
 
-  // A gradient that another node may still share is not edited in place: the first addition makes a new tensor, later ones reuse it.
+  // A gradient that another node may still share is not edited in place: the first addition makes a
+  // new tensor, later ones reuse it.
   std::unordered_set<const void*> owned;
   const auto add_grad = [&owned](Variable::Node& node, const Tensor& grad) {
     if (!node.grad.defined()) {
@@ -117,16 +121,20 @@ void backward(const Variable& output, const Tensor& seed) {
     order.pop_back();
     Variable::Node& node = *variable.node_;
     if (!node.grad_function) continue;  // a leaf keeps its gradient
-    // Nothing flows into a value that is read by index ops only; what lies below may still get some from elsewhere.
-    const Grads grads = node.grad.defined() ? node.grad_function(node.grad) : Grads(node.inputs.size());
+    // Nothing flows into a value that is read by index ops only; what lies below may still get some
+    // from elsewhere.
+    const Grads grads =
+        node.grad.defined() ? node.grad_function(node.grad) : Grads(node.inputs.size());
     if (grads.size() != node.inputs.size()) {
-      throw Error(str('[', node.op, "] backward gave ", grads.size(), " gradients for ", node.inputs.size(), " inputs"));
+      throw Error(str('[', node.op, "] backward gave ", grads.size(), " gradients for ",
+                      node.inputs.size(), " inputs"));
     }
     for (size_t i = 0; i < grads.size(); ++i) {
       const Variable& input = node.inputs[i];
       if (!input.requires_grad() || !grads[i].defined()) continue;
       if (grads[i].shape() != input.shape()) {
-        throw ShapeError(str('[', node.op, "] gradient ", i, ' ', grads[i].shape(), ": expected ", input.shape()));
+        throw ShapeError(str('[', node.op, "] gradient ", i, ' ', grads[i].shape(), ": expected ",
+                             input.shape()));
       }
       add_grad(*input.node_, grads[i]);
     }
@@ -139,7 +147,8 @@ void backward(const Variable& output, const Tensor& seed) {
 
 const Tensor& Saved::get() const {
   if (value_.defined() && value_.version() != version_) {
-    throw Error(str("[backward] a saved value ", value_.shape(), " was edited in place after the forward pass"));
+    throw Error(str("[backward] a saved value ", value_.shape(),
+                    " was edited in place after the forward pass"));
   }
   return value_;
 }

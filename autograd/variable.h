@@ -16,7 +16,8 @@ class Variable;
 struct Op {
   std::string name;
   std::vector<std::pair<std::string, double>> attributes = {};
-  int64_t macs = 0;  // multiply-adds of this call; bias, normalisation, activation and softmax count 0
+  int64_t macs =
+      0;  // multiply-adds of this call; bias, normalisation, activation and softmax count 0
 };
 
 /// One gradient per input, in order; undefined where an input needs none.
@@ -26,18 +27,19 @@ using GradFunction = std::function<Grads(const Tensor& dy)>;
 
 /// A value and how it came about: the tape. Copies are handles on one node.
 ///
-/// Ops on Variables compute at once. If an input needs a gradient, the result remembers its inputs and a gradient function, and
-/// `backward` walks them in reverse; otherwise nothing is kept. So a forward pass on constants costs no memory.
+/// Ops on Variables compute at once. If an input needs a gradient, the result remembers its inputs
+/// and a gradient function, and `backward` walks them in reverse; otherwise nothing is kept. So a
+/// forward pass on constants costs no memory.
 class Variable {
  public:
-  Variable() = default;                   // undefined
-  Variable(Tensor value);                 // NOLINT(google-explicit-constructor): a constant
-  static Variable leaf(Tensor value);     // asks for a gradient
+  Variable() = default;                // undefined
+  Variable(Tensor value);              // NOLINT(google-explicit-constructor): a constant
+  static Variable leaf(Tensor value);  // asks for a gradient
   static Variable from(Op op, Tensor value, std::vector<Variable> inputs, GradFunction grad);
 
   bool defined() const { return node_ != nullptr; }
   bool requires_grad() const;
-  const Tensor& value() const;            // throws if undefined
+  const Tensor& value() const;  // throws if undefined
   const Shape& shape() const { return value().shape(); }
   int64_t dim(int i) const { return value().dim(i); }
   int ndim() const { return value().ndim(); }
@@ -46,7 +48,7 @@ class Variable {
   const Tensor& grad() const;
   Tensor& grad();
   void clear_grad();
-  Variable detach() const;                // the same value as a constant
+  Variable detach() const;  // the same value as a constant
 
   /// Identity of the value in a trace.
   const void* id() const { return node_.get(); }
@@ -57,16 +59,20 @@ class Variable {
   std::shared_ptr<Node> node_;
 };
 
-/// Adds d output / d leaf to the grad of every leaf that output depends on. `seed` is d output (1 for the one-element loss of the
-/// first form). Gradient functions and saved values are freed on the way: a graph is walked once.
-/// Throws ShapeError if a loss has more than one element, Error if part of the graph was walked before.
+/// Adds d output / d leaf to the grad of every leaf that output depends on. `seed` is d output (1
+/// for the one-element loss of the first form). Gradient functions and saved values are freed on
+/// the way: a graph is walked once. Throws ShapeError if a loss has more than one element, Error if
+/// part of the graph was walked before.
 void backward(const Variable& loss);
 void backward(const Variable& output, const Tensor& seed);
 
-/// A value kept for backward; get() refuses one that was edited in place meanwhile, which would give a silently wrong gradient.
+/// A value kept for backward; get() refuses one that was edited in place meanwhile, which would
+/// give a silently wrong gradient.
 class Saved {
  public:
-  Saved(const Tensor& value) : value_(value), version_(value.defined() ? value.version() : 0) {}  // NOLINT(google-explicit-constructor)
+  Saved(const Tensor& value)
+      : value_(value),
+        version_(value.defined() ? value.version() : 0) {}  // NOLINT(google-explicit-constructor)
   const Tensor& get() const;
 
  private:

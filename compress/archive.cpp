@@ -24,7 +24,8 @@ T parsed(std::string_view name, const std::string& text) {
 
 const std::string& Archive::stored(std::string_view name) const {
   const auto found = values_.find(std::string(name));
-  if (found == values_.end()) throw CheckpointError(str("method state ", name, ": is missing from the checkpoint"));
+  if (found == values_.end())
+    throw CheckpointError(str("method state ", name, ": is missing from the checkpoint"));
   return found->second;
 }
 

@@ -17,7 +17,10 @@ double relative_difference(const Tensor& a, const Tensor& b) {
 }
 
 Edit::Edit(Network& network, std::string owner, Tensor images, std::function<void(double)> verified)
-    : network_(network), owner_(std::move(owner)), images_(std::move(images)), verified_(std::move(verified)) {}
+    : network_(network),
+      owner_(std::move(owner)),
+      images_(std::move(images)),
+      verified_(std::move(verified)) {}
 
 Edit& Edit::replace(std::string place, std::shared_ptr<Module> part) {
   parts_.emplace_back(std::move(place), std::move(part));

@@ -13,8 +13,9 @@ namespace vtrain {
 /// How far two forms of one network are apart: max |a - b| / max |a| over logits.
 double relative_difference(const Tensor& a, const Tensor& b);
 
-/// A change of structure: planned call by call, applied at once. Applying drops the method's hooks, since what they simulated now is
-/// built in, and compares the logits before and after on real images: masked = compact.
+/// A change of structure: planned call by call, applied at once. Applying drops the method's hooks,
+/// since what they simulated now is built in, and compares the logits before and after on real
+/// images: masked = compact.
 class Edit {
  public:
   /// `verified` gets the relative difference.

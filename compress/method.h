@@ -8,10 +8,12 @@
 
 namespace vtrain {
 
-/// A compression technique: what it does to one phase of a training run. One object serves one phase; it is made anew on resume and
-/// filled by `state`. A method overrides only the hooks it uses; the calls come in this order:
+/// A compression technique: what it does to one phase of a training run. One object serves one
+/// phase; it is made anew on resume and filled by `state`. A method overrides only the hooks it
+/// uses; the calls come in this order:
 ///
-///     state, attach, start (not on resume); per step: before_forward, loss, after_backward, after_update; finish
+///     state, attach, start (not on resume); per step: before_forward, loss, after_backward,
+///     after_update; finish
 class Method {
  public:
   Method() = default;
@@ -19,13 +21,16 @@ class Method {
   Method(const Method&) = delete;
   Method& operator=(const Method&) = delete;
 
-  /// Plain members that change during training; one function saves and loads. What is cut, large or trained is a helper of Run.
+  /// Plain members that change during training; one function saves and loads. What is cut, large or
+  /// trained is a helper of Run.
   virtual void state(Archive&) {}
-  /// Finds modules, adds helpers, hooks and groups: a function of knobs, members and structure. No data, no edits; runs again on resume.
+  /// Finds modules, adds helpers, hooks and groups: a function of knobs, members and structure. No
+  /// data, no edits; runs again on resume.
   virtual void attach(Run&) {}
   /// Once per phase, never on resume: calibrate, score, first prune.
   virtual void start(Run&) {}
-  /// Before every forward pass, evaluation included: clears scratch, sets what follows the schedule.
+  /// Before every forward pass, evaluation included: clears scratch, sets what follows the
+  /// schedule.
   virtual void before_forward(Run&, const Pass&) {}
   /// Adds named terms; at most one method of a phase replaces the task loss.
   virtual void loss(Step&) {}
@@ -33,7 +38,8 @@ class Method {
   virtual void after_backward(Step&) {}
   /// Weights have moved. Before EMA, validation and checkpoint.
   virtual void after_update(Step&) {}
-  /// End of the phase: hooks become weights or permanent modules, helpers are dropped, rows for the report are added.
+  /// End of the phase: hooks become weights or permanent modules, helpers are dropped, rows for the
+  /// report are added.
   virtual void finish(Run&) {}
 };
 

@@ -12,10 +12,14 @@ Registry<MethodInfo>& methods() {
 
 std::string name_of(ResultKind kind) {
   switch (kind) {
-    case ResultKind::kDenseSmaller: return "dense-smaller";
-    case ResultKind::kPacked: return "packed";
-    case ResultKind::kFileOnly: return "file-only";
-    case ResultKind::kTrainingOnly: return "training-only";
+    case ResultKind::kDenseSmaller:
+      return "dense-smaller";
+    case ResultKind::kPacked:
+      return "packed";
+    case ResultKind::kFileOnly:
+      return "file-only";
+    case ResultKind::kTrainingOnly:
+      return "training-only";
   }
   return "?";
 }

@@ -22,11 +22,19 @@ struct MethodInfo {
 
 void register_method(MethodInfo info, const char* file);
 
-/// A method's one line of registration. Two files that register one name are an error that names both.
+/// A method's one line of registration. Two files that register one name are an error that names
+/// both.
 template <class M>
 struct Registered {
-  Registered(std::string name, std::string paper, std::string description, ResultKind kind, const char* file = __builtin_FILE()) {
-    register_method({std::move(name), std::move(description), std::move(paper), {}, kind, [](Recipe& r) { return std::make_unique<M>(r); }}, file);
+  Registered(std::string name, std::string paper, std::string description, ResultKind kind,
+             const char* file = __builtin_FILE()) {
+    register_method({std::move(name),
+                     std::move(description),
+                     std::move(paper),
+                     {},
+                     kind,
+                     [](Recipe& r) { return std::make_unique<M>(r); }},
+                    file);
   }
 };
 

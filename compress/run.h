@@ -12,7 +12,8 @@
 
 namespace vtrain {
 
-/// Parameters with their own hyperparameters. The latest claim on a parameter wins; the rest stays in the phase's own group.
+/// Parameters with their own hyperparameters. The latest claim on a parameter wins; the rest stays
+/// in the phase's own group.
 class Group {
  public:
   Group() = default;
@@ -24,7 +25,8 @@ class Group {
   std::shared_ptr<ParameterGroup> group_;
 };
 
-/// One method's view of one phase; owns what the method attached and takes it along when the phase ends. Implemented by train/.
+/// One method's view of one phase; owns what the method attached and takes it along when the phase
+/// ends. Implemented by train/.
 class Run {
  public:
   virtual ~Run() = default;
@@ -37,15 +39,16 @@ class Run {
   virtual int64_t train_samples() const = 0;
   virtual int64_t classes() const = 0;
 
-  /// `from`: an earlier phase, a weights file, or "self" for the weights this phase began with. Throws RecipeError if it computes
-  /// other classes than the data has.
+  /// `from`: an earlier phase, a weights file, or "self" for the weights this phase began with.
+  /// Throws RecipeError if it computes other classes than the data has.
   virtual Teacher& teacher(const std::string& from) = 0;
 
-  /// A helper that is trained and saved with the network until finish: "compress.<method>.<name>". Its parameters start from their
-  /// Init unless a checkpoint has them.
+  /// A helper that is trained and saved with the network until finish: "compress.<method>.<name>".
+  /// Its parameters start from their Init unless a checkpoint has them.
   virtual void add_module(const std::string& name, std::shared_ptr<Module> module) = 0;
   virtual Group add_group(ParameterGroup group) = 0;
-  /// Parameters whose path is `path` or lies below it are constants in this phase. Throws RecipeError if there are none.
+  /// Parameters whose path is `path` or lies below it are constants in this phase. Throws
+  /// RecipeError if there are none.
   virtual void freeze(std::string_view path) = 0;
 
   /// Hooks at places of the network (nn/hooks.h), dropped when the phase ends.
@@ -58,7 +61,8 @@ class Run {
   /// A change of structure, planned and then applied at once.
   virtual Edit edit() = 0;
 
-  /// A number of this step: averaged over the epoch in metrics.csv as "<method>.<name>", shown in the step line.
+  /// A number of this step: averaged over the epoch in metrics.csv as "<method>.<name>", shown in
+  /// the step line.
   virtual void log(std::string_view name, double value) = 0;
   /// A row of the final report.
   virtual void report(std::string_view row, std::string_view text) = 0;

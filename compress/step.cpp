@@ -6,7 +6,8 @@
 namespace vtrain {
 namespace {
 const Variable& task_of(StepState& state) {
-  if (!state.task.defined()) state.task = mean(cross_entropy(state.outputs.logits, state.batch.targets));
+  if (!state.task.defined())
+    state.task = mean(cross_entropy(state.outputs.logits, state.batch.targets));
   return state.task;
 }
 }  // namespace
@@ -21,7 +22,8 @@ const Variable& Step::task() const { return task_of(state_); }
 
 void Step::set_task(const Variable& loss) const {
   if (state_.task_owner != nullptr && state_.task_owner != &run_) {
-    throw RecipeError(str("phase ", run_.phase(), ": methods ", state_.task_owner->method(), " and ", run_.method(),
+    throw RecipeError(str("phase ", run_.phase(), ": methods ", state_.task_owner->method(),
+                          " and ", run_.method(),
                           " both want to replace the task loss; only one of them can"));
   }
   state_.task_owner = &run_;

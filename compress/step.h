@@ -9,14 +9,15 @@
 
 namespace vtrain {
 
-/// One training step: what the pass gave, and the loss that methods put together. Shared by the methods of a phase.
+/// One training step: what the pass gave, and the loss that methods put together. Shared by the
+/// methods of a phase.
 struct StepState {
   const Pass& pass;
   const Batch& batch;
   const Outputs& outputs;
   bool ends_epoch = false;  // the last update of an epoch
 
-  Variable task;                  // computed when first read
+  Variable task;                    // computed when first read
   const Run* task_owner = nullptr;  // who replaced it
   std::vector<std::pair<std::string, Variable>> terms;
 

@@ -17,8 +17,9 @@ class Graph {
   const std::vector<Trace::Record>& nodes() const { return trace_.records(); }
   const std::vector<Trace::Value>& values() const { return trace_.values(); }
 
-  /// Multiply-adds for one image below a module path ("" = all): convolutions, linear layers and the two products of attention;
-  /// bias, normalisation, activation, softmax and element-wise work count 0 (methods' helpers that stay are counted).
+  /// Multiply-adds for one image below a module path ("" = all): convolutions, linear layers and
+  /// the two products of attention; bias, normalisation, activation, softmax and element-wise work
+  /// count 0 (methods' helpers that stay are counted).
   int64_t macs(const std::string& path = "") const;
   int64_t params() const { return params_; }
 

@@ -13,7 +13,8 @@ namespace vtrain {
 
 struct Pass;
 
-/// Order at every place. Weights and values pass from top to bottom; wraps nest, kCompute innermost.
+/// Order at every place. Weights and values pass from top to bottom; wraps nest, kCompute
+/// innermost.
 enum class Slot { kStructure, kMask, kReparameterise, kQuantize, kCompute };
 std::string_view name_of(Slot slot);
 
@@ -47,8 +48,9 @@ class Tap {
   std::shared_ptr<State> state_;
 };
 
-/// What methods attached to one network: temporary functions, keyed by path, in slot order. The network's own modules know nothing
-/// of them. Two functions in one slot at one place are refused, naming both owners.
+/// What methods attached to one network: temporary functions, keyed by path, in slot order. The
+/// network's own modules know nothing of them. Two functions in one slot at one place are refused,
+/// naming both owners.
 class Hooks {
  public:
   /// All that hangs at one module.

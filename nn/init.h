@@ -6,8 +6,8 @@
 
 namespace vtrain {
 
-/// How a parameter starts. Values are drawn from the stream named by the parameter's path, so they depend on neither the order of
-/// construction nor on other parameters.
+/// How a parameter starts. Values are drawn from the stream named by the parameter's path, so they
+/// depend on neither the order of construction nor on other parameters.
 struct Init {
   enum class Kind { kZeros, kOnes, kNormal, kUniform };
   Kind kind = Kind::kZeros;

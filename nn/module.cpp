@@ -5,7 +5,9 @@
 
 namespace vtrain {
 
-Variable Module::forward(const Variable&, const Pass&) { throw Error(str("module ", path_, ": works on tokens, not on a plain value")); }
+Variable Module::forward(const Variable&, const Pass&) {
+  throw Error(str("module ", path_, ": works on tokens, not on a plain value"));
+}
 
 Tokens Module::forward_tokens(const Tokens& t, const Pass& pass) {
   Tokens u = t;
@@ -14,7 +16,8 @@ Tokens Module::forward_tokens(const Tokens& t, const Pass& pass) {
 }
 
 namespace {
-Variable through(const std::vector<Hook<ValueFn>>& hooks, const std::vector<Tap>& taps, Variable x, const Pass& pass) {
+Variable through(const std::vector<Hook<ValueFn>>& hooks, const std::vector<Tap>& taps, Variable x,
+                 const Pass& pass) {
   for (const auto& hook : hooks) x = hook.apply(x, pass);
   Hooks::record(taps, x);
   return x;
@@ -22,9 +25,11 @@ Variable through(const std::vector<Hook<ValueFn>>& hooks, const std::vector<Tap>
 
 /// The first wrap is the outermost.
 template <class Value, class Wraps, class Innermost>
-Value nested(const Wraps& wraps, size_t next, const Value& x, const Innermost& innermost, const Pass& pass) {
+Value nested(const Wraps& wraps, size_t next, const Value& x, const Innermost& innermost,
+             const Pass& pass) {
   if (next == wraps.size()) return innermost(x);
-  return wraps[next].apply(x, [&](const Value& y) { return nested(wraps, next + 1, y, innermost, pass); }, pass);
+  return wraps[next].apply(
+      x, [&](const Value& y) { return nested(wraps, next + 1, y, innermost, pass); }, pass);
 }
 }  // namespace
 
@@ -33,7 +38,8 @@ Variable Module::operator()(const Variable& x, const Pass& pass) {
   Variable v = in_ ? (*in_)(x, pass) : x;
   if (const Hooks::AtModule* const hooks = pass.hooks ? pass.hooks->at(path_) : nullptr) {
     v = through(hooks->in, hooks->in_taps, v, pass);
-    v = nested(hooks->wraps, 0, v, [&](const Variable& y) { return forward(y, pass); }, pass);
+    v = nested(
+        hooks->wraps, 0, v, [&](const Variable& y) { return forward(y, pass); }, pass);
     v = through(hooks->out, hooks->out_taps, v, pass);
   } else {
     v = forward(v, pass);
@@ -46,7 +52,8 @@ Tokens Module::operator()(const Tokens& t, const Pass& pass) {
   Tokens u = in_ ? (*in_)(t, pass) : t;
   if (const Hooks::AtModule* const hooks = pass.hooks ? pass.hooks->at(path_) : nullptr) {
     u.x = through(hooks->in, hooks->in_taps, u.x, pass);
-    u = nested(hooks->token_wraps, 0, u, [&](const Tokens& v) { return forward_tokens(v, pass); }, pass);
+    u = nested(
+        hooks->token_wraps, 0, u, [&](const Tokens& v) { return forward_tokens(v, pass); }, pass);
     u.x = through(hooks->out, hooks->out_taps, u.x, pass);
   } else {
     u = forward_tokens(u, pass);
@@ -54,7 +61,9 @@ Tokens Module::operator()(const Tokens& t, const Pass& pass) {
   return out_ ? (*out_)(u, pass) : u;
 }
 
-std::string Module::joined(std::string_view name) const { return path_.empty() ? std::string(name) : str(path_, '.', name); }
+std::string Module::joined(std::string_view name) const {
+  return path_.empty() ? std::string(name) : str(path_, '.', name);
+}
 
 void Module::set_path(const std::string& path) {
   path_ = path;
@@ -104,7 +113,8 @@ void Module::initialise(uint64_t seed) {
 }
 
 void Module::set_part(std::string_view end, std::shared_ptr<Module> part) {
-  if (end != "in" && end != "out") throw Error(str("module ", path_, ": a part stands at in or out, not at ", end));
+  if (end != "in" && end != "out")
+    throw Error(str("module ", path_, ": a part stands at in or out, not at ", end));
   if (part) part->set_path(joined(end));
   (end == "in" ? in_ : out_) = std::move(part);
 }

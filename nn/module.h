@@ -15,8 +15,9 @@ namespace vtrain {
 
 /// A layer: named parameters, named children, and a forward that reads as its formula.
 ///
-/// Calling a module runs, in order: the permanent module at X.in, the hooks at X.in, `forward` inside the wraps, the hooks at X.out,
-/// the permanent module at X.out. Not copyable: children know their place.
+/// Calling a module runs, in order: the permanent module at X.in, the hooks at X.in, `forward`
+/// inside the wraps, the hooks at X.out, the permanent module at X.out. Not copyable: children know
+/// their place.
 class Module {
  public:
   Module() = default;
@@ -24,14 +25,16 @@ class Module {
   Module(const Module&) = delete;
   Module& operator=(const Module&) = delete;
 
-  /// A module overrides one of the two. By default forward_tokens runs forward on the values and passes the rest on.
+  /// A module overrides one of the two. By default forward_tokens runs forward on the values and
+  /// passes the rest on.
   virtual Variable forward(const Variable& x, const Pass& pass);
   virtual Tokens forward_tokens(const Tokens& t, const Pass& pass);
 
   Variable operator()(const Variable& x, const Pass& pass);
   Tokens operator()(const Tokens& t, const Pass& pass);
 
-  /// What builds it again: a registered kind and numbers. Only permanent parts (nn/module_registry.h) need both.
+  /// What builds it again: a registered kind and numbers. Only permanent parts
+  /// (nn/module_registry.h) need both.
   virtual std::string kind() const { return {}; }
   virtual std::map<std::string, double> attributes() const { return {}; }
 
@@ -46,9 +49,12 @@ class Module {
   Module* child(std::string_view name);  // nullptr if there is none
   void initialise(uint64_t seed);        // every parameter from the stream named by its path
 
-  /// Puts a permanent module at X.in or X.out (`end` is "in" or "out"); an empty pointer takes it away.
+  /// Puts a permanent module at X.in or X.out (`end` is "in" or "out"); an empty pointer takes it
+  /// away.
   void set_part(std::string_view end, std::shared_ptr<Module> part);
-  const std::shared_ptr<Module>& part(std::string_view end) const { return end == "in" ? in_ : out_; }
+  const std::shared_ptr<Module>& part(std::string_view end) const {
+    return end == "in" ? in_ : out_;
+  }
 
  protected:
   Parameter add(std::string name, Parameter parameter);

@@ -11,11 +11,15 @@ Registry<Make>& kinds() {
 }
 }  // namespace
 
-void register_module(const std::string& kind, Make make, const char* file) { kinds().add(kind, std::move(make), tree_path(file)); }
+void register_module(const std::string& kind, Make make, const char* file) {
+  kinds().add(kind, std::move(make), tree_path(file));
+}
 
 std::shared_ptr<Module> make_module(const std::string& kind, const Attributes& attributes) {
   const Make* const make = kinds().find(kind);
-  if (make == nullptr) throw CheckpointError(str("the network has a part of kind ", kind, ", which this build does not know; was it made with a plug-in?"));
+  if (make == nullptr)
+    throw CheckpointError(str("the network has a part of kind ", kind,
+                              ", which this build does not know; was it made with a plug-in?"));
   return (*make)(attributes);
 }
 

@@ -13,7 +13,8 @@ struct Place {
 };
 Place split(const std::string& place) {
   const size_t dot = place.rfind('.');
-  if (dot == std::string::npos) throw Error(str("place ", place, ": expected a module's path followed by .in or .out"));
+  if (dot == std::string::npos)
+    throw Error(str("place ", place, ": expected a module's path followed by .in or .out"));
   return {place.substr(0, dot), place.substr(dot + 1)};
 }
 }  // namespace
@@ -21,7 +22,8 @@ Place split(const std::string& place) {
 std::string Architecture::to_json() const {
   Json parts_json = Json::array();
   for (const PartRecord& part : parts) {
-    parts_json.push_back({{"place", part.place}, {"kind", part.kind}, {"attributes", part.attributes}});
+    parts_json.push_back(
+        {{"place", part.place}, {"kind", part.kind}, {"attributes", part.attributes}});
   }
   return Json{{"model", model},
               {"num_classes", options.num_classes},
@@ -42,7 +44,8 @@ Architecture Architecture::from_json(const std::string& text) {
     json.at("image_size").get_to(a.options.image_size);
     json.at("drop_path").get_to(a.options.drop_path);
     for (const Json& part : json.at("parts")) {
-      a.parts.push_back({part.at("place"), part.at("kind"), part.at("attributes").get<Attributes>()});
+      a.parts.push_back(
+          {part.at("place"), part.at("kind"), part.at("attributes").get<Attributes>()});
     }
     return a;
   } catch (const Json::exception& error) {
@@ -96,7 +99,8 @@ int64_t Network::parameter_count() const {
 
 void Network::set_part(const std::string& place, std::shared_ptr<Module> part) {
   const Place at = split(place);
-  std::erase_if(architecture_.parts, [&](const PartRecord& record) { return record.place == place; });
+  std::erase_if(architecture_.parts,
+                [&](const PartRecord& record) { return record.place == place; });
   architecture_.parts.push_back({place, part->kind(), part->attributes()});
   module(at.module).set_part(at.end, std::move(part));
 }
@@ -111,9 +115,12 @@ void Network::load_state(const std::map<std::string, Tensor>& tensors, const std
   size_t used = 0;
   for (Parameter p : parameters()) {
     const auto found = tensors.find(p.path());
-    if (found == tensors.end()) throw CheckpointError(str(from, ": has no tensor ", p.path(), ", which ", architecture_.model, " needs"));
+    if (found == tensors.end())
+      throw CheckpointError(
+          str(from, ": has no tensor ", p.path(), ", which ", architecture_.model, " needs"));
     if (found->second.shape() != p.value().shape()) {
-      throw CheckpointError(str(from, ": tensor ", p.path(), ": expected shape ", p.value().shape(), ", got ", found->second.shape()));
+      throw CheckpointError(str(from, ": tensor ", p.path(), ": expected shape ", p.value().shape(),
+                                ", got ", found->second.shape()));
     }
     p.set(found->second);
     ++used;
@@ -122,33 +129,45 @@ void Network::load_state(const std::map<std::string, Tensor>& tensors, const std
   for (const auto& [name, tensor] : tensors) {
     bool known = false;
     for (const Parameter& p : parameters()) known |= p.path() == name;
-    if (!known) throw CheckpointError(str(from, ": has a tensor ", name, ' ', tensor.shape(), ", which ", architecture_.model, " does not know"));
+    if (!known)
+      throw CheckpointError(str(from, ": has a tensor ", name, ' ', tensor.shape(), ", which ",
+                                architecture_.model, " does not know"));
   }
 }
 
 void Network::save(const std::string& path) const {
   for (const auto& [name, tensor] : state()) {
     for (const double v : tensor.to_vector()) {
-      if (!std::isfinite(v)) throw Error(str(path, ": not written: ", name, " holds a value that is not finite"), ExitCode::kNonFinite);
+      if (!std::isfinite(v))
+        throw Error(str(path, ": not written: ", name, " holds a value that is not finite"),
+                    ExitCode::kNonFinite);
     }
   }
   NamedTensors file{state(), {}};
   file.metadata["format"] = str("vtrain ", kFormatVersion);
   file.metadata["architecture"] = architecture_.to_json();
-  file.metadata["preprocessing"] = Json{{"mean", preprocessing.mean}, {"std", preprocessing.std}, {"class_names", preprocessing.class_names}}.dump();
+  file.metadata["preprocessing"] = Json{
+      {"mean", preprocessing.mean},
+      {"std", preprocessing.std},
+      {"class_names",
+       preprocessing.class_names}}.dump();
   write_safetensors(path, file);
 }
 
 std::unique_ptr<Network> Network::load(const std::string& path) {
   const NamedTensors file = read_safetensors(path);
   const auto record = file.metadata.find("architecture");
-  if (record == file.metadata.end()) throw CheckpointError(str(path, ": has no architecture record; was it written by another program?"));
+  if (record == file.metadata.end())
+    throw CheckpointError(
+        str(path, ": has no architecture record; was it written by another program?"));
   auto network = std::make_unique<Network>(Architecture::from_json(record->second));
   network->load_state(file.tensors, path);
   if (const auto found = file.metadata.find("preprocessing"); found != file.metadata.end()) {
     const Json json = Json::parse(found->second, nullptr, false);
-    if (json.is_discarded()) throw CheckpointError(str(path, ": the preprocessing record cannot be read"));
-    network->preprocessing = {json.value("mean", std::vector<double>{}), json.value("std", std::vector<double>{}),
+    if (json.is_discarded())
+      throw CheckpointError(str(path, ": the preprocessing record cannot be read"));
+    network->preprocessing = {json.value("mean", std::vector<double>{}),
+                              json.value("std", std::vector<double>{}),
                               json.value("class_names", std::vector<std::string>{})};
   }
   return network;

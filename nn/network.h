@@ -19,8 +19,8 @@ struct PartRecord {
   Attributes attributes;
 };
 
-/// The architecture record: what tensors alone do not determine. It is kept in a weights file's metadata, so a network is built from
-/// its file and needs neither recipe nor method.
+/// The architecture record: what tensors alone do not determine. It is kept in a weights file's
+/// metadata, so a network is built from its file and needs neither recipe nor method.
 struct Architecture {
   std::string model;
   ModelOptions options;
@@ -40,7 +40,8 @@ struct Preprocessing {
 /// A model with its record and with the hooks that methods attached to it.
 class Network {
  public:
-  /// Builds the model and its parts; parameters are zero. Throws RecipeError for an unknown model or impossible sizes.
+  /// Builds the model and its parts; parameters are zero. Throws RecipeError for an unknown model
+  /// or impossible sizes.
   explicit Network(Architecture architecture);
 
   Model& root() { return *model_; }
@@ -67,7 +68,8 @@ class Network {
 
   /// All parameters and buffers by path.
   std::map<std::string, Tensor> state() const;
-  /// Copies values in. Throws CheckpointError if a name is missing, unknown, or of another shape; `from` names the source.
+  /// Copies values in. Throws CheckpointError if a name is missing, unknown, or of another shape;
+  /// `from` names the source.
   void load_state(const std::map<std::string, Tensor>& tensors, const std::string& from);
 
   /// The weights file: tensors, architecture record, preprocessing, class names, format version.

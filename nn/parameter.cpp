@@ -5,7 +5,8 @@
 
 namespace vtrain {
 
-Parameter::Parameter(const Shape& shape, Init init, bool is_buffer) : data_(std::make_shared<Data>()) {
+Parameter::Parameter(const Shape& shape, Init init, bool is_buffer)
+    : data_(std::make_shared<Data>()) {
   data_->init = init;
   data_->is_buffer = is_buffer;
   data_->raw = Variable::leaf(zeros(shape));
@@ -13,7 +14,8 @@ Parameter::Parameter(const Shape& shape, Init init, bool is_buffer) : data_(std:
 
 void Parameter::set(const Tensor& value) {
   if (value.shape() != data_->raw.shape()) {
-    throw CheckpointError(str("parameter ", path(), ": expected shape ", data_->raw.shape(), ", got ", value.shape()));
+    throw CheckpointError(str("parameter ", path(), ": expected shape ", data_->raw.shape(),
+                              ", got ", value.shape()));
   }
   Tensor own = data_->raw.value();
   own.copy_from(value);
@@ -33,7 +35,8 @@ Variable Parameter::effective(const Pass& pass) const {
   if (is_new) {
     Variable v = raw(pass);
     if (pass.hooks) {
-      for (const auto& transform : pass.hooks->weight_transforms(data_->path)) v = transform.apply(v, pass);
+      for (const auto& transform : pass.hooks->weight_transforms(data_->path))
+        v = transform.apply(v, pass);
     }
     entry->second = v;
   }

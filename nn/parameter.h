@@ -9,7 +9,8 @@
 
 namespace vtrain {
 
-/// Shared handle on a named tensor of a network. Hooks capture Parameters, never Tensors: a handle sees later edits, a copy does not.
+/// Shared handle on a named tensor of a network. Hooks capture Parameters, never Tensors: a handle
+/// sees later edits, a copy does not.
 class Parameter {
  public:
   Parameter() = default;
@@ -27,7 +28,8 @@ class Parameter {
   /// Another tensor, perhaps of another shape or dtype; its gradient is dropped.
   void replace(Tensor value);
 
-  /// The weight as the tape sees it: a leaf if the pass wants gradients and the parameter is trained, else a constant.
+  /// The weight as the tape sees it: a leaf if the pass wants gradients and the parameter is
+  /// trained, else a constant.
   Variable raw(const Pass& pass) const;
   /// raw through its transforms in slot order, once per pass.
   Variable effective(const Pass& pass) const;

@@ -12,14 +12,16 @@ namespace vtrain {
 
 class Hooks;
 
-/// What a forward pass, and every hook in it, may depend on besides its input, its parameters and the method's knobs. It is passed
-/// down, so no global state exists and two runs can share a process.
+/// What a forward pass, and every hook in it, may depend on besides its input, its parameters and
+/// the method's knobs. It is passed down, so no global state exists and two runs can share a
+/// process.
 struct Pass {
-  bool is_training = false;    // dropout and its kin draw noise
-  bool wants_grad = false;     // parameters are leaves of the tape, not constants
-  int64_t epoch = 0, step = 0; // of the phase
-  double progress = 0;         // step / steps of the phase
-  int64_t first_sample = 0;    // global index in the step's batch of sample 0: noise ignores ranks and micro-batches
+  bool is_training = false;     // dropout and its kin draw noise
+  bool wants_grad = false;      // parameters are leaves of the tape, not constants
+  int64_t epoch = 0, step = 0;  // of the phase
+  double progress = 0;          // step / steps of the phase
+  int64_t first_sample =
+      0;  // global index in the step's batch of sample 0: noise ignores ranks and micro-batches
   uint64_t seed = 0;
   std::string phase;
   const Hooks* hooks = nullptr;  // nullptr: the bare network

@@ -20,6 +20,8 @@ Tokens gather(const Tokens& t, const Variable& index) {
   return u;
 }
 
-Variable patch_tokens(const Tokens& t) { return t.num_special == 0 ? t.x : slice(t.x, 1, t.num_special, t.length()); }
+Variable patch_tokens(const Tokens& t) {
+  return t.num_special == 0 ? t.x : slice(t.x, 1, t.num_special, t.length());
+}
 
 }  // namespace vtrain

@@ -13,7 +13,8 @@ struct Tokens {
   Variable key_bias;        // (N, L) added to the logits of key j; undefined = none
   int64_t num_special = 0;  // class and distillation tokens in front, which no method may drop
   double mask_eps = 0;      // of the masked softmax; above 0 only to reproduce published numbers
-  bool mask_max_over_all = false;  // the softmax's maximum runs over hidden keys too: published form
+  bool mask_max_over_all =
+      false;  // the softmax's maximum runs over hidden keys too: published form
 
   int64_t length() const { return x.dim(1); }
 };

@@ -59,13 +59,14 @@ class CachingPool {
   }
 
  private:
-  /// The next `size` bytes of the open arena. A skew of one cache line between blocks of 64 KiB and more keeps equally sized maps
-  /// from falling on the same cache sets.
+  /// The next `size` bytes of the open arena. A skew of one cache line between blocks of 64 KiB and
+  /// more keeps equally sized maps from falling on the same cache sets.
   std::byte* carve(size_t size) {
     const size_t stride = size + (size >= (size_t{64} << 10) ? kAlignment : 0);
     if (stride > left_) {
       const size_t wanted = std::max(kArena, (stride + kHugePage - 1) / kHugePage * kHugePage);
-      void* fresh = mmap(nullptr, wanted + kHugePage, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+      void* fresh = mmap(nullptr, wanted + kHugePage, PROT_READ | PROT_WRITE,
+                         MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
       if (fresh == MAP_FAILED) throw std::bad_alloc();
       const auto address = reinterpret_cast<uintptr_t>(fresh);
       next_ = static_cast<std::byte*>(fresh) + (kHugePage - address % kHugePage) % kHugePage;
@@ -87,7 +88,8 @@ class CachingPool {
 };
 
 CachingPool& pool() {
-  static auto* const shared = new CachingPool;  // never destroyed: tensors with static lifetime may outlive it otherwise
+  static auto* const shared =
+      new CachingPool;  // never destroyed: tensors with static lifetime may outlive it otherwise
   return *shared;
 }
 

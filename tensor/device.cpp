@@ -24,7 +24,9 @@ DeviceType DeviceType::add(std::string_view name) {
   for (size_t i = 0; i < names().size(); ++i) {
     if (names()[i] == name) return DeviceType(static_cast<int>(i));
   }
-  if (names().size() == kMaxTypes) throw DeviceError(str("device type ", name, ": at most ", kMaxTypes, " types can be registered"));
+  if (names().size() == kMaxTypes)
+    throw DeviceError(
+        str("device type ", name, ": at most ", kMaxTypes, " types can be registered"));
   names().emplace_back(name);
   return DeviceType(static_cast<int>(names().size()) - 1);
 }
@@ -36,7 +38,8 @@ DeviceType DeviceType::named(std::string_view name) {
     if (names()[i] == name) return DeviceType(static_cast<int>(i));
     known += (i ? ", " : "") + names()[i];
   }
-  throw DeviceError(str("device ", name, ": no such device on this machine or in this build; there is ", known));
+  throw DeviceError(
+      str("device ", name, ": no such device on this machine or in this build; there is ", known));
 }
 
 std::string DeviceType::name() const {
@@ -51,7 +54,8 @@ Device Device::parse(std::string_view text) {
   Device device{DeviceType::named(text.substr(0, colon)), 0};
   if (colon != std::string_view::npos) {
     const std::string_view digits = text.substr(colon + 1);
-    const auto [end, error] = std::from_chars(digits.data(), digits.data() + digits.size(), device.index);
+    const auto [end, error] =
+        std::from_chars(digits.data(), digits.data() + digits.size(), device.index);
     if (error != std::errc() || end != digits.data() + digits.size() || device.index < 0) {
       throw DeviceError(str("device ", text, ": expected a number behind the colon"));
     }

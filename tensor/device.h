@@ -6,12 +6,13 @@
 
 namespace vtrain {
 
-/// A registered kind of device. `cpu` is always there; a module that brings kernels for another kind registers its name.
+/// A registered kind of device. `cpu` is always there; a module that brings kernels for another
+/// kind registers its name.
 class DeviceType {
  public:
   static constexpr int kMaxTypes = 8;
   static constexpr DeviceType cpu() { return DeviceType(0); }
-  static DeviceType add(std::string_view name);  // the same type if the name is there already
+  static DeviceType add(std::string_view name);    // the same type if the name is there already
   static DeviceType named(std::string_view name);  // throws DeviceError, listing what there is
 
   constexpr int id() const { return id_; }

@@ -55,7 +55,8 @@ class DataError : public Error {
   explicit DataError(const std::string& message) : Error(message, ExitCode::kData) {}
 };
 
-/// A recipe or a command line that says something impossible: "file:line: address: expected ..., got ...".
+/// A recipe or a command line that says something impossible: "file:line: address: expected ...,
+/// got ...".
 class RecipeError : public Error {
  public:
   explicit RecipeError(const std::string& message) : Error(message, ExitCode::kUsage) {}

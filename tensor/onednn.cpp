@@ -42,7 +42,8 @@ struct KeyHash {
   size_t operator()(const Key& key) const {
     const Matmul& x = key.matmul;
     size_t h = static_cast<size_t>(key.threads) * 2 + (x.has_bias ? 1 : 0);
-    for (const int64_t v : {x.batch, x.m, x.k, x.n, x.a_batch, x.a_row, x.a_column, x.b_batch, x.b_row, x.b_column}) {
+    for (const int64_t v :
+         {x.batch, x.m, x.k, x.n, x.a_batch, x.a_row, x.a_column, x.b_batch, x.b_row, x.b_column}) {
       h = (h ^ static_cast<size_t>(v)) * 0x100000001B3;
     }
     return h;
@@ -72,7 +73,8 @@ Primitive make(const Matmul& x) {
   p.description = x.has_bias ? dnnl::matmul::primitive_desc(cpu(), p.a, p.b, p.bias, p.c)
                              : dnnl::matmul::primitive_desc(cpu(), p.a, p.b, p.c);
 #else
-  const dnnl::matmul::desc wanted = x.has_bias ? dnnl::matmul::desc(p.a, p.b, p.bias, p.c) : dnnl::matmul::desc(p.a, p.b, p.c);
+  const dnnl::matmul::desc wanted =
+      x.has_bias ? dnnl::matmul::desc(p.a, p.b, p.bias, p.c) : dnnl::matmul::desc(p.a, p.b, p.c);
   p.description = dnnl::matmul::primitive_desc(wanted, cpu());
 #endif
   p.matmul = dnnl::matmul(p.description);
@@ -97,32 +99,51 @@ dnnl::memory view(const dnnl::memory::desc& desc, const float* data) {
 void run(const Matmul& matmul, const float* a, const float* b, const float* bias, float* c) {
   try {
     const Primitive& p = cached(matmul);
-    std::unordered_map<int, dnnl::memory> arguments{
-        {DNNL_ARG_SRC, view(p.a, a)}, {DNNL_ARG_WEIGHTS, view(p.b, b)}, {DNNL_ARG_DST, view(p.c, c)}};
+    std::unordered_map<int, dnnl::memory> arguments{{DNNL_ARG_SRC, view(p.a, a)},
+                                                    {DNNL_ARG_WEIGHTS, view(p.b, b)},
+                                                    {DNNL_ARG_DST, view(p.c, c)}};
     if (matmul.has_bias) arguments.insert({DNNL_ARG_BIAS, view(p.bias, bias)});
     p.matmul.execute(stream(), arguments);
     stream().wait();
   } catch (const dnnl::error& error) {
-    throw Error(str("oneDNN ", version(), " refused a matmul of ", matmul.batch, " x (", matmul.m, ", ", matmul.k, ") (", matmul.k, ", ",
-                    matmul.n, "): ", error.what()));
+    throw Error(str("oneDNN ", version(), " refused a matmul of ", matmul.batch, " x (", matmul.m,
+                    ", ", matmul.k, ") (", matmul.k, ", ", matmul.n, "): ", error.what()));
   }
 }
 
-std::string implementation(const Matmul& matmul) { return cached(matmul).description.impl_info_str(); }
+std::string implementation(const Matmul& matmul) {
+  return cached(matmul).description.impl_info_str();
+}
 
 std::string version() {
   const dnnl_version_t* const v = dnnl_version();
   cpu();  // applies our limit first
   std::string isa;
   switch (dnnl::get_effective_cpu_isa()) {
-    case dnnl::cpu_isa::sse41: isa = "sse41"; break;
-    case dnnl::cpu_isa::avx: isa = "avx"; break;
-    case dnnl::cpu_isa::avx2: isa = "avx2"; break;
-    case dnnl::cpu_isa::avx512_core: isa = "avx512_core"; break;
-    case dnnl::cpu_isa::avx512_core_vnni: isa = "avx512_core_vnni"; break;
-    case dnnl::cpu_isa::avx512_core_bf16: isa = "avx512_core_bf16"; break;
-    case dnnl::cpu_isa::avx512_core_amx: isa = "avx512_core_amx"; break;
-    default: isa = str("isa ", static_cast<int>(dnnl::get_effective_cpu_isa())); break;
+    case dnnl::cpu_isa::sse41:
+      isa = "sse41";
+      break;
+    case dnnl::cpu_isa::avx:
+      isa = "avx";
+      break;
+    case dnnl::cpu_isa::avx2:
+      isa = "avx2";
+      break;
+    case dnnl::cpu_isa::avx512_core:
+      isa = "avx512_core";
+      break;
+    case dnnl::cpu_isa::avx512_core_vnni:
+      isa = "avx512_core_vnni";
+      break;
+    case dnnl::cpu_isa::avx512_core_bf16:
+      isa = "avx512_core_bf16";
+      break;
+    case dnnl::cpu_isa::avx512_core_amx:
+      isa = "avx512_core_amx";
+      break;
+    default:
+      isa = str("isa ", static_cast<int>(dnnl::get_effective_cpu_isa()));
+      break;
   }
   return str(v->major, '.', v->minor, '.', v->patch, ' ', isa);
 }

@@ -6,8 +6,8 @@
 
 namespace vtrain::onednn {
 
-/// c (batch, m, n) = a (batch, m, k) * b (batch, k, n) [+ bias (n)], f32. Strides in elements: of a batch entry, a row, a column;
-/// one of row and column stride is 1. c is row-major.
+/// c (batch, m, n) = a (batch, m, k) * b (batch, k, n) [+ bias (n)], f32. Strides in elements: of a
+/// batch entry, a row, a column; one of row and column stride is 1. c is row-major.
 struct Matmul {
   int64_t batch = 1, m = 0, k = 0, n = 0;
   int64_t a_batch = 0, a_row = 0, a_column = 1;

@@ -1,8 +1,8 @@
 #pragma once
 
 #include <array>
-#include <cstdlib>
 #include <cstdio>
+#include <cstdlib>
 
 #include "tensor/device.h"
 #include "tensor/error.h"
@@ -10,13 +10,15 @@
 
 namespace vtrain {
 
-/// One op's kernels, a table per device type. Filled by static initialisers of *_cpu.cpp and of loaded modules, read-only afterwards.
+/// One op's kernels, a table per device type. Filled by static initialisers of *_cpu.cpp and of
+/// loaded modules, read-only afterwards.
 template <class Kernels>
 class PerDevice {
  public:
   constexpr explicit PerDevice(const char* op) : op_(op) {}
 
-  /// Returns true so that a namespace-scope constant can run it. Two tables for one device are a build error of ours: abort says so.
+  /// Returns true so that a namespace-scope constant can run it. Two tables for one device are a
+  /// build error of ours: abort says so.
   bool add(DeviceType type, const Kernels& kernels) {
     Slot& slot = slots_[static_cast<size_t>(type.id())];
     if (slot.filled) {

@@ -53,7 +53,8 @@ double Random::uniform(int64_t step, int64_t sample, int64_t element, int lane) 
 namespace {
 /// Fills rows sample by sample; `draw` maps the four words of one block to four values.
 template <class Draw>
-Tensor fill_rows(const std::array<uint32_t, 2>& key, const Shape& shape, RandomPosition at, int lane, DType dtype, const Draw& draw) {
+Tensor fill_rows(const std::array<uint32_t, 2>& key, const Shape& shape, RandomPosition at,
+                 int lane, DType dtype, const Draw& draw) {
   Tensor t = Tensor::empty(shape, dtype);
   if (t.numel() == 0) return t;
   const int64_t rows = shape.empty() ? 1 : shape[0], row = t.numel() / rows;
@@ -62,7 +63,8 @@ Tensor fill_rows(const std::array<uint32_t, 2>& key, const Shape& shape, RandomP
     for (int64_t n = 0; n < rows; ++n) {
       for (int64_t i = 0; i < row; i += 4) {
         const auto values = draw(philox(counter(at.step, at.first_sample + n, i / 4, lane), key));
-        for (int64_t j = 0; j < 4 && i + j < row; ++j) out[n * row + i + j] = static_cast<T>(values[static_cast<size_t>(j)]);
+        for (int64_t j = 0; j < 4 && i + j < row; ++j)
+          out[n * row + i + j] = static_cast<T>(values[static_cast<size_t>(j)]);
       }
     }
   });
@@ -72,7 +74,8 @@ Tensor fill_rows(const std::array<uint32_t, 2>& key, const Shape& shape, RandomP
 
 Tensor Random::uniform(const Shape& shape, RandomPosition at, int lane, DType dtype) const {
   return fill_rows(key_, shape, at, lane, dtype, [](const std::array<uint32_t, 4>& w) {
-    return std::array{uniform_from_bits(w[0]), uniform_from_bits(w[1]), uniform_from_bits(w[2]), uniform_from_bits(w[3])};
+    return std::array{uniform_from_bits(w[0]), uniform_from_bits(w[1]), uniform_from_bits(w[2]),
+                      uniform_from_bits(w[3])};
   });
 }
 
@@ -106,7 +109,8 @@ std::vector<int64_t> Random::permutation(int64_t n, int64_t step) const {
   for (int64_t i = n - 1; i > 0; --i) {
     // 64 bits modulo i + 1: the bias is below 2^-40 for any data set that exists.
     const uint64_t word = uint64_t{bits(step, i, 0)} << 32 | bits(step, i, 1);
-    std::swap(order[static_cast<size_t>(i)], order[static_cast<size_t>(word % static_cast<uint64_t>(i + 1))]);
+    std::swap(order[static_cast<size_t>(i)],
+              order[static_cast<size_t>(word % static_cast<uint64_t>(i + 1))]);
   }
   return order;
 }

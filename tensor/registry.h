@@ -7,15 +7,18 @@
 
 namespace vtrain {
 
-/// Things registered by name from static initialisers of the files that define them. Entries are kept in order of names.
+/// Things registered by name from static initialisers of the files that define them. Entries are
+/// kept in order of names.
 template <class Entry>
 class Registry {
  public:
-  /// `file` is the defining source: two files that register one name are a mistake of ours, found at start-up and named.
+  /// `file` is the defining source: two files that register one name are a mistake of ours, found
+  /// at start-up and named.
   bool add(const std::string& name, Entry entry, const std::string& file) {
     const auto [at, is_new] = entries_.try_emplace(name, std::move(entry), file);
     if (!is_new) {
-      std::fprintf(stderr, "%s is registered twice: in %s and in %s\n", name.c_str(), at->second.second.c_str(), file.c_str());
+      std::fprintf(stderr, "%s is registered twice: in %s and in %s\n", name.c_str(),
+                   at->second.second.c_str(), file.c_str());
       std::abort();
     }
     return true;
@@ -30,9 +33,11 @@ class Registry {
   std::map<std::string, std::pair<Entry, std::string>> entries_;
 };
 
-/// A source path as the tree shows it: what __builtin_FILE() gives, without the part in front of the repository.
+/// A source path as the tree shows it: what __builtin_FILE() gives, without the part in front of
+/// the repository.
 inline std::string tree_path(const std::string& file) {
-  for (const char* const folder : {"/tensor/", "/autograd/", "/nn/", "/compress/", "/data/", "/train/", "/app/"}) {
+  for (const char* const folder :
+       {"/tensor/", "/autograd/", "/nn/", "/compress/", "/data/", "/train/", "/app/"}) {
     const size_t at = file.rfind(folder);
     if (at != std::string::npos) return file.substr(at + 1);
   }

@@ -35,19 +35,23 @@ Tensor Tensor::empty(const Shape& shape, DType dtype, Device device) {
   t.dtype_ = dtype;
   t.device_ = device;
   t.storage_ = std::make_shared<Storage>();
-  if (device.type != DeviceType::cpu()) throw DeviceError(str("[empty] no memory on device ", device.text()));
+  if (device.type != DeviceType::cpu())
+    throw DeviceError(str("[empty] no memory on device ", device.text()));
   t.storage_->data = allocate_cpu(static_cast<size_t>(std::max<int64_t>(t.bytes(), 1)));
   return t;
 }
 
 Tensor Tensor::empty_channels_last(const Shape& nchw, DType dtype, Device device) {
-  if (nchw.size() != 4) throw ShapeError(str("[empty] shape ", nchw, ": channels last needs (N, C, H, W)"));
+  if (nchw.size() != 4)
+    throw ShapeError(str("[empty] shape ", nchw, ": channels last needs (N, C, H, W)"));
   Tensor t = empty(nchw, dtype, device);
   t.strides_ = channels_last_strides(nchw);
   return t;
 }
 
-int64_t Tensor::dim(int i) const { return shape_[static_cast<size_t>(checked_dim("dim", i, shape_))]; }
+int64_t Tensor::dim(int i) const {
+  return shape_[static_cast<size_t>(checked_dim("dim", i, shape_))];
+}
 
 bool Tensor::is_contiguous() const {
   int64_t expected = 1;
@@ -71,7 +75,8 @@ bool Tensor::is_dense() const { return is_contiguous() || is_channels_last(); }
 
 void Tensor::check_dtype(DType wanted) const {
   if (!defined()) throw ShapeError("[data] the tensor is undefined");
-  if (dtype_ != wanted) throw ShapeError(str("[data] expected ", name_of(wanted), ", got ", text()));
+  if (dtype_ != wanted)
+    throw ShapeError(str("[data] expected ", name_of(wanted), ", got ", text()));
 }
 
 Tensor Tensor::view(const Shape& shape, const Shape& strides, int64_t offset) const {
@@ -95,8 +100,8 @@ Tensor Tensor::transpose(int a, int b) const {
 Tensor Tensor::slice(int axis, int64_t begin, int64_t end) const {
   const auto i = static_cast<size_t>(checked_dim("slice", axis, shape_));
   if (begin < 0 || end < begin || end > shape_[i]) {
-    throw ShapeError(str("[slice] range: expected 0 <= begin <= end <= ", shape_[i], " along axis ", i, " of ", shape_, ", got ",
-                         begin, "..", end));
+    throw ShapeError(str("[slice] range: expected 0 <= begin <= end <= ", shape_[i], " along axis ",
+                         i, " of ", shape_, ", got ", begin, "..", end));
   }
   Shape shape = shape_;
   shape[i] = end - begin;
@@ -114,17 +119,19 @@ Tensor Tensor::select(int axis, int64_t index) const {
 
 Tensor Tensor::unsqueeze(int axis) const {
   if (axis < 0) axis += ndim() + 1;
-  if (axis < 0 || axis > ndim()) throw ShapeError(str("[unsqueeze] axis: expected 0..", ndim(), ", got ", axis));
+  if (axis < 0 || axis > ndim())
+    throw ShapeError(str("[unsqueeze] axis: expected 0..", ndim(), ", got ", axis));
   Shape shape = shape_, strides = strides_;
-  const int64_t stride = axis < ndim() ? strides_[static_cast<size_t>(axis)] * shape_[static_cast<size_t>(axis)] : 1;
+  const int64_t stride =
+      axis < ndim() ? strides_[static_cast<size_t>(axis)] * shape_[static_cast<size_t>(axis)] : 1;
   shape.insert(shape.begin() + axis, 1);
   strides.insert(strides.begin() + axis, stride);
   return view(shape, strides, 0);
 }
 
 namespace {
-/// Strides of a view of `shape` on memory laid out as (old_shape, old_strides), or empty if none exists: axes are merged and split
-/// in runs that are contiguous in memory.
+/// Strides of a view of `shape` on memory laid out as (old_shape, old_strides), or empty if none
+/// exists: axes are merged and split in runs that are contiguous in memory.
 Shape view_strides(const Shape& old_shape, const Shape& old_strides, const Shape& shape) {
   Shape strides(shape.size(), 1);
   size_t o = old_shape.size(), n = shape.size();
@@ -173,7 +180,8 @@ Tensor Tensor::reshape(Shape shape) const {
   }
   if (open >= 0 && known > 0) shape[static_cast<size_t>(open)] = numel_ / known;
   if (numel_of(shape) != numel_) {
-    throw ShapeError(str("[reshape] shape ", shape, ": expected ", numel_, " elements for x ", shape_, ", got ", numel_of(shape)));
+    throw ShapeError(str("[reshape] shape ", shape, ": expected ", numel_, " elements for x ",
+                         shape_, ", got ", numel_of(shape)));
   }
   if (is_contiguous() || numel_ == 0) return view(shape, contiguous_strides(shape), 0);
   const Shape strides = view_strides(shape_, strides_, shape);
@@ -203,7 +211,8 @@ Tensor Tensor::clone() const {
 
 Tensor Tensor::to(DType dtype) const {
   if (dtype == dtype_) return *this;
-  Tensor t = is_channels_last() && !is_contiguous() ? empty_channels_last(shape_, dtype, device_) : empty(shape_, dtype, device_);
+  Tensor t = is_channels_last() && !is_contiguous() ? empty_channels_last(shape_, dtype, device_)
+                                                    : empty(shape_, dtype, device_);
   t.copy_from(*this);
   return t;
 }
@@ -214,7 +223,8 @@ Tensor Tensor::to(Device device) const {
 }
 
 namespace {
-/// Calls row(destination offset, source offset) for every run along the last axis, in logical order.
+/// Calls row(destination offset, source offset) for every run along the last axis, in logical
+/// order.
 template <class Row>
 void for_each_row(const Shape& shape, const Shape& a, const Shape& b, const Row& row) {
   if (shape.empty()) return row(0, 0);
@@ -252,7 +262,8 @@ To convert(From x) {
 }  // namespace
 
 void Tensor::copy_from(const Tensor& source) {
-  if (shape_ != source.shape_) throw ShapeError(str("[copy] source ", source.shape_, ": expected shape ", shape_));
+  if (shape_ != source.shape_)
+    throw ShapeError(str("[copy] source ", source.shape_, ": expected shape ", shape_));
   bump_version();
   if (numel_ == 0) return;
   if (dtype_ == source.dtype_ && strides_ == source.strides_ && is_dense()) {
@@ -260,13 +271,15 @@ void Tensor::copy_from(const Tensor& source) {
     return;
   }
   const int64_t count = shape_.empty() ? 1 : shape_.back();
-  const int64_t to_step = shape_.empty() ? 1 : strides_.back(), from_step = shape_.empty() ? 1 : source.strides_.back();
+  const int64_t to_step = shape_.empty() ? 1 : strides_.back(),
+                from_step = shape_.empty() ? 1 : source.strides_.back();
   dispatch_all("copy", dtype_, [&]<class To>(To) {
     dispatch_all("copy", source.dtype_, [&]<class From>(From) {
       To* const to = data<To>();
       const From* const from = source.data<From>();
       for_each_row(shape_, strides_, source.strides_, [&](int64_t a, int64_t b) {
-        for (int64_t i = 0; i < count; ++i) to[a + i * to_step] = convert<To>(from[b + i * from_step]);
+        for (int64_t i = 0; i < count; ++i)
+          to[a + i * to_step] = convert<To>(from[b + i * from_step]);
       });
     });
   });
@@ -278,7 +291,8 @@ void Tensor::fill(double value) {
   dispatch_all("fill", dtype_, [&]<class T>(T) {
     T* const to = data<T>();
     const T v = convert<T>(value);
-    const int64_t count = shape_.empty() ? 1 : shape_.back(), step = shape_.empty() ? 1 : strides_.back();
+    const int64_t count = shape_.empty() ? 1 : shape_.back(),
+                  step = shape_.empty() ? 1 : strides_.back();
     for_each_row(shape_, strides_, strides_, [&](int64_t a, int64_t) {
       for (int64_t i = 0; i < count; ++i) to[a + i * step] = v;
     });
@@ -296,7 +310,8 @@ std::vector<double> Tensor::to_vector() const {
   if (numel_ == 0) return values;
   dispatch_all("to_vector", dtype_, [&]<class T>(T) {
     const T* const from = data<T>();
-    const int64_t count = shape_.empty() ? 1 : shape_.back(), step = shape_.empty() ? 1 : strides_.back();
+    const int64_t count = shape_.empty() ? 1 : shape_.back(),
+                  step = shape_.empty() ? 1 : strides_.back();
     for_each_row(shape_, strides_, strides_, [&](int64_t a, int64_t) {
       for (int64_t i = 0; i < count; ++i) values.push_back(convert<double>(from[a + i * step]));
     });
@@ -313,11 +328,16 @@ Tensor full(const Shape& shape, double value, DType dtype, Device device) {
   t.fill(value);
   return t;
 }
-Tensor zeros(const Shape& shape, DType dtype, Device device) { return full(shape, 0, dtype, device); }
-Tensor ones(const Shape& shape, DType dtype, Device device) { return full(shape, 1, dtype, device); }
+Tensor zeros(const Shape& shape, DType dtype, Device device) {
+  return full(shape, 0, dtype, device);
+}
+Tensor ones(const Shape& shape, DType dtype, Device device) {
+  return full(shape, 1, dtype, device);
+}
 
 Tensor empty_like(const Tensor& x) {
-  if (x.is_channels_last() && !x.is_contiguous()) return Tensor::empty_channels_last(x.shape(), x.dtype(), x.device());
+  if (x.is_channels_last() && !x.is_contiguous())
+    return Tensor::empty_channels_last(x.shape(), x.dtype(), x.device());
   return Tensor::empty(x.shape(), x.dtype(), x.device());
 }
 Tensor zeros_like(const Tensor& x) {
@@ -334,7 +354,8 @@ Tensor ones_like(const Tensor& x) {
 Tensor from_values(const Shape& shape, std::span<const double> values, DType dtype, Device device) {
   Tensor t = Tensor::empty(shape, dtype, device);
   if (static_cast<int64_t>(values.size()) != t.numel()) {
-    throw ShapeError(str("[from_values] shape ", shape, ": expected ", t.numel(), " values, got ", values.size()));
+    throw ShapeError(str("[from_values] shape ", shape, ": expected ", t.numel(), " values, got ",
+                         values.size()));
   }
   dispatch_all("from_values", dtype, [&]<class T>(T) {
     T* const to = t.data<T>();
@@ -342,19 +363,24 @@ Tensor from_values(const Shape& shape, std::span<const double> values, DType dty
   });
   return t;
 }
-Tensor from_values(const Shape& shape, std::initializer_list<double> values, DType dtype, Device device) {
+Tensor from_values(const Shape& shape, std::initializer_list<double> values, DType dtype,
+                   Device device) {
   return from_values(shape, std::span<const double>(values.begin(), values.size()), dtype, device);
 }
 
 int checked_dim(const char* op, int dim, const Shape& shape) {
   const int n = static_cast<int>(shape.size());
-  if (dim < -n || dim >= n) throw ShapeError(str('[', op, "] dim: expected ", -n, "..", n - 1, " for shape ", shape, ", got ", dim));
+  if (dim < -n || dim >= n)
+    throw ShapeError(
+        str('[', op, "] dim: expected ", -n, "..", n - 1, " for shape ", shape, ", got ", dim));
   return dim < 0 ? dim + n : dim;
 }
 
-void check_same_shape(const char* op, const char* a_name, const Tensor& a, const char* b_name, const Tensor& b) {
+void check_same_shape(const char* op, const char* a_name, const Tensor& a, const char* b_name,
+                      const Tensor& b) {
   if (a.shape() != b.shape()) {
-    throw ShapeError(str('[', op, "] ", b_name, ' ', b.shape(), ": expected the shape of ", a_name, ' ', a.shape()));
+    throw ShapeError(str('[', op, "] ", b_name, ' ', b.shape(), ": expected the shape of ", a_name,
+                         ' ', a.shape()));
   }
 }
 
@@ -365,9 +391,11 @@ void check_floating(const char* op, const char* name, const Tensor& x) {
   }
 }
 
-void check_same_dtype(const char* op, const char* a_name, const Tensor& a, const char* b_name, const Tensor& b) {
+void check_same_dtype(const char* op, const char* a_name, const Tensor& a, const char* b_name,
+                      const Tensor& b) {
   if (a.dtype() != b.dtype()) {
-    throw ShapeError(str('[', op, "] ", b_name, ": expected ", name_of(a.dtype()), " like ", a_name, ", got ", b.text()));
+    throw ShapeError(str('[', op, "] ", b_name, ": expected ", name_of(a.dtype()), " like ", a_name,
+                         ", got ", b.text()));
   }
 }
 

@@ -22,14 +22,15 @@ Shape contiguous_strides(const Shape& shape);
 /// Strides of an (N, C, H, W) image whose memory runs over channels first: images are kept so.
 Shape channels_last_strides(const Shape& shape);
 
-/// A value handle on shared storage: copies share elements, `clone` does not. Logical order is (N, C, H, W) and (N, L, C); memory
-/// order is what the strides say (in elements).
+/// A value handle on shared storage: copies share elements, `clone` does not. Logical order is (N,
+/// C, H, W) and (N, L, C); memory order is what the strides say (in elements).
 class Tensor {
  public:
   Tensor() = default;  // undefined
 
   static Tensor empty(const Shape& shape, DType dtype = DType::f32, Device device = {});
-  static Tensor empty_channels_last(const Shape& nchw, DType dtype = DType::f32, Device device = {});
+  static Tensor empty_channels_last(const Shape& nchw, DType dtype = DType::f32,
+                                    Device device = {});
 
   bool defined() const { return storage_ != nullptr; }
   const Shape& shape() const { return shape_; }
@@ -41,9 +42,9 @@ class Tensor {
   Device device() const { return device_; }
   int64_t bytes() const { return numel_ * static_cast<int64_t>(size_of(dtype_)); }
 
-  bool is_contiguous() const;      // row-major in logical order
-  bool is_channels_last() const;   // 4-d, memory runs (N, H, W, C)
-  bool is_dense() const;           // contiguous or channels last: elements fill memory without holes
+  bool is_contiguous() const;     // row-major in logical order
+  bool is_channels_last() const;  // 4-d, memory runs (N, H, W, C)
+  bool is_dense() const;          // contiguous or channels last: elements fill memory without holes
 
   /// First element. T must match dtype(), else ShapeError.
   template <class T>
@@ -56,11 +57,16 @@ class Tensor {
     check_dtype(DTypeOf<T>::value);
     return reinterpret_cast<T*>(raw());
   }
-  const std::byte* raw() const { return storage_->data.get() + offset_ * static_cast<int64_t>(size_of(dtype_)); }
-  std::byte* raw() { return storage_->data.get() + offset_ * static_cast<int64_t>(size_of(dtype_)); }
+  const std::byte* raw() const {
+    return storage_->data.get() + offset_ * static_cast<int64_t>(size_of(dtype_));
+  }
+  std::byte* raw() {
+    return storage_->data.get() + offset_ * static_cast<int64_t>(size_of(dtype_));
+  }
 
   /// Views on the same storage.
-  Tensor view(const Shape& shape, const Shape& strides, int64_t offset) const;  // offset from this tensor's first element
+  Tensor view(const Shape& shape, const Shape& strides,
+              int64_t offset) const;  // offset from this tensor's first element
   Tensor transpose(int a, int b) const;
   Tensor slice(int axis, int64_t begin, int64_t end) const;
   Tensor select(int axis, int64_t index) const;  // drops the axis
@@ -70,20 +76,21 @@ class Tensor {
 
   Tensor contiguous() const;  // itself if it is contiguous
   Tensor channels_last() const;
-  Tensor clone() const;       // own storage, same memory order
+  Tensor clone() const;  // own storage, same memory order
   Tensor to(DType dtype) const;
   Tensor to(Device device) const;
 
-  /// In-place edits raise the storage's version, so that backward can refuse a saved value that changed since.
+  /// In-place edits raise the storage's version, so that backward can refuse a saved value that
+  /// changed since.
   void copy_from(const Tensor& source);  // same shape; converts dtype
   void fill(double value);
   uint64_t version() const { return storage_->version; }
   void bump_version() { ++storage_->version; }
   bool shares_storage_with(const Tensor& other) const { return storage_ == other.storage_; }
 
-  double item() const;  // of a one-element tensor
+  double item() const;                    // of a one-element tensor
   std::vector<double> to_vector() const;  // in logical order
-  std::string text() const;  // "f32 (2, 3) on cpu"
+  std::string text() const;               // "f32 (2, 3) on cpu"
 
  private:
   struct Storage {
@@ -107,13 +114,18 @@ Tensor empty_like(const Tensor& x);  // same memory order if dense
 Tensor zeros_like(const Tensor& x);
 Tensor ones_like(const Tensor& x);
 /// From host values in logical order; the count must match.
-Tensor from_values(const Shape& shape, std::span<const double> values, DType dtype = DType::f32, Device device = {});
-Tensor from_values(const Shape& shape, std::initializer_list<double> values, DType dtype = DType::f32, Device device = {});
+Tensor from_values(const Shape& shape, std::span<const double> values, DType dtype = DType::f32,
+                   Device device = {});
+Tensor from_values(const Shape& shape, std::initializer_list<double> values,
+                   DType dtype = DType::f32, Device device = {});
 
-/// `dim` in [-ndim, ndim) as an axis in [0, ndim); else ShapeError "[op] dim: expected -2..1 for shape (2, 3), got 2".
+/// `dim` in [-ndim, ndim) as an axis in [0, ndim); else ShapeError "[op] dim: expected -2..1 for
+/// shape (2, 3), got 2".
 int checked_dim(const char* op, int dim, const Shape& shape);
-void check_same_shape(const char* op, const char* a_name, const Tensor& a, const char* b_name, const Tensor& b);
+void check_same_shape(const char* op, const char* a_name, const Tensor& a, const char* b_name,
+                      const Tensor& b);
 void check_floating(const char* op, const char* name, const Tensor& x);
-void check_same_dtype(const char* op, const char* a_name, const Tensor& a, const char* b_name, const Tensor& b);
+void check_same_dtype(const char* op, const char* a_name, const Tensor& a, const char* b_name,
+                      const Tensor& b);
 
 }  // namespace vtrain

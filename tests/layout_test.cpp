@@ -142,7 +142,8 @@ std::vector<std::string> method_errors(const fs::path& root) {
 
 /// The name of the type that a header's line defines at file level; "" if the line defines none.
 std::string type_defined_by(const std::string& line) {
-  static const std::regex definition(R"(^(?:class|struct|enum class) (\w+)(?: final)?(?: :.*)? \{.*)");
+  static const std::regex definition(
+      R"(^(?:class|struct|enum class) (\w+)(?: final)?(?: :.*)? \{.*)");
   std::smatch match;
   return std::regex_match(line, match, definition) ? match[1].str() : "";
 }
@@ -169,8 +170,8 @@ TEST_CASE("layout: includes point one way, and each outside library has one door
   CHECK_MESSAGE(errors.empty(), joined(errors));
 }
 
-// All share namespace vtrain. Of two types of one name no compiler complains as long as no file sees
-// both, but the linker keeps one of their destructors and calls it for either.
+// All share namespace vtrain. Of two types of one name no compiler complains as long as no file
+// sees both, but the linker keeps one of their destructors and calls it for either.
 TEST_CASE("layout: no two headers define a type of one name") {
   std::map<std::string, std::string> seen;
   std::vector<std::string> errors;

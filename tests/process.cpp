@@ -14,7 +14,8 @@
 namespace vtrain {
 namespace {
 
-pid_t start(const std::vector<std::string>& arguments, const ProcessOptions& options, const std::string& output, const std::string& errors) {
+pid_t start(const std::vector<std::string>& arguments, const ProcessOptions& options,
+            const std::string& output, const std::string& errors) {
   const std::string program = std::string(VTRAIN_BINARY_DIR) + "/vtrain";
   std::vector<char*> argv{const_cast<char*>(program.c_str())};
   for (const std::string& argument : arguments) argv.push_back(const_cast<char*>(argument.c_str()));
@@ -25,16 +26,20 @@ pid_t start(const std::vector<std::string>& arguments, const ProcessOptions& opt
   // In the child: only calls that are safe between fork and exec, plus putenv on our own copy.
   dup2(open(output.c_str(), O_WRONLY | O_CREAT | O_TRUNC, 0600), 1);
   dup2(open(errors.c_str(), O_WRONLY | O_CREAT | O_TRUNC, 0600), 2);
-  for (const std::string& variable : options.environment) putenv(const_cast<char*>(variable.c_str()));
+  for (const std::string& variable : options.environment)
+    putenv(const_cast<char*>(variable.c_str()));
   if (options.file_size_limit >= 0) {
-    const rlimit limit{static_cast<rlim_t>(options.file_size_limit), static_cast<rlim_t>(options.file_size_limit)};
+    const rlimit limit{static_cast<rlim_t>(options.file_size_limit),
+                       static_cast<rlim_t>(options.file_size_limit)};
     setrlimit(RLIMIT_FSIZE, &limit);
   }
   execv(program.c_str(), argv.data());
   _exit(127);
 }
 
-int exit_code_of(int status) { return WIFEXITED(status) ? WEXITSTATUS(status) : 128 + WTERMSIG(status); }
+int exit_code_of(int status) {
+  return WIFEXITED(status) ? WEXITSTATUS(status) : 128 + WTERMSIG(status);
+}
 
 }  // namespace
 
@@ -46,7 +51,8 @@ ProcessResult run_vtrain(const std::vector<std::string>& arguments, const Proces
   return {exit_code_of(status), file_content(folder / "out"), file_content(folder / "err")};
 }
 
-ProcessResult run_vtrain_until(const std::vector<std::string>& arguments, const std::function<bool()>& is_time, int signal) {
+ProcessResult run_vtrain_until(const std::vector<std::string>& arguments,
+                               const std::function<bool()>& is_time, int signal) {
   const TemporaryFolder folder;
   const pid_t child = start(arguments, {}, folder / "out", folder / "err");
   int status = 0;

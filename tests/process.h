@@ -15,15 +15,17 @@ struct ProcessResult {
 };
 
 struct ProcessOptions {
-  int64_t file_size_limit = -1;  // RLIMIT_FSIZE in bytes; -1: none
+  int64_t file_size_limit = -1;               // RLIMIT_FSIZE in bytes; -1: none
   std::vector<std::string> environment = {};  // "NAME=value", added
 };
 
 /// Runs build/vtrain with these arguments to its end.
-ProcessResult run_vtrain(const std::vector<std::string>& arguments, const ProcessOptions& options = {});
+ProcessResult run_vtrain(const std::vector<std::string>& arguments,
+                         const ProcessOptions& options = {});
 
-/// Starts build/vtrain, asks `is_time` every few milliseconds, and sends `signal` once it says so. Returns when the program has
-/// ended; `exit_code` tells whether the signal did it.
-ProcessResult run_vtrain_until(const std::vector<std::string>& arguments, const std::function<bool()>& is_time, int signal);
+/// Starts build/vtrain, asks `is_time` every few milliseconds, and sends `signal` once it says so.
+/// Returns when the program has ended; `exit_code` tells whether the signal did it.
+ProcessResult run_vtrain_until(const std::vector<std::string>& arguments,
+                               const std::function<bool()>& is_time, int signal);
 
 }  // namespace vtrain

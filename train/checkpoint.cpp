@@ -11,14 +11,17 @@ namespace fs = std::filesystem;
 namespace {
 constexpr std::string_view kPrefix = "step-";
 
-int64_t step_of(const fs::path& file) { return std::strtoll(file.filename().c_str() + kPrefix.size(), nullptr, 10); }
+int64_t step_of(const fs::path& file) {
+  return std::strtoll(file.filename().c_str() + kPrefix.size(), nullptr, 10);
+}
 }  // namespace
 
 void Checkpoints::save(int64_t step, const NamedTensors& content) {
   for (const auto& [name, tensor] : content.tensors) {
     const Tensor one[] = {tensor};
     if (is_floating(tensor.dtype()) && !std::isfinite(sum_of_squares(one))) {
-      throw Error(str("checkpoint of step ", step, ": ", name, " holds a value that is not finite; not saved, the one before is good"),
+      throw Error(str("checkpoint of step ", step, ": ", name,
+                      " holds a value that is not finite; not saved, the one before is good"),
                   ExitCode::kNonFinite);
     }
   }
@@ -43,14 +46,17 @@ std::vector<fs::path> Checkpoints::files() const {
   std::error_code error;
   for (const auto& entry : fs::directory_iterator(folder_, error)) {
     const std::string name = entry.path().filename().string();
-    const bool is_ours = name.starts_with(kPrefix) && name.find_first_not_of("0123456789", kPrefix.size()) == std::string::npos;
+    const bool is_ours = name.starts_with(kPrefix) &&
+                         name.find_first_not_of("0123456789", kPrefix.size()) == std::string::npos;
     if (is_ours) all.push_back(entry.path());
   }
-  std::sort(all.begin(), all.end(), [](const fs::path& a, const fs::path& b) { return step_of(a) > step_of(b); });
+  std::sort(all.begin(), all.end(),
+            [](const fs::path& a, const fs::path& b) { return step_of(a) > step_of(b); });
   return all;
 }
 
-std::pair<fs::path, NamedTensors> Checkpoints::newest(const std::function<void(const std::string&)>& warn) const {
+std::pair<fs::path, NamedTensors> Checkpoints::newest(
+    const std::function<void(const std::string&)>& warn) const {
   for (const fs::path& file : files()) {
     try {
       return {file, read_safetensors(file.string())};

@@ -4,7 +4,8 @@
 
 namespace vtrain {
 
-Ema::Ema(double decay, const std::vector<Parameter>& parameters) : decay_(decay), parameters_(parameters) {
+Ema::Ema(double decay, const std::vector<Parameter>& parameters)
+    : decay_(decay), parameters_(parameters) {
   for (const Parameter& p : parameters_) averages_.push_back(p.value().clone());
 }
 
@@ -23,7 +24,8 @@ std::map<std::string, Tensor> Ema::state() const {
 void Ema::load_state(const std::map<std::string, Tensor>& tensors, const std::string& from) {
   for (size_t i = 0; i < parameters_.size(); ++i) {
     const auto found = tensors.find(parameters_[i].path());
-    if (found == tensors.end()) throw CheckpointError(str(from, ": has no moving average of ", parameters_[i].path()));
+    if (found == tensors.end())
+      throw CheckpointError(str(from, ": has no moving average of ", parameters_[i].path()));
     averages_[i].copy_from(found->second);
   }
 }

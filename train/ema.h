@@ -8,7 +8,8 @@
 
 namespace vtrain {
 
-/// Moving average of the weights: average = decay * average + (1 - decay) * weight after every update. Polyak, Juditsky 1992.
+/// Moving average of the weights: average = decay * average + (1 - decay) * weight after every
+/// update. Polyak, Juditsky 1992.
 class Ema {
  public:
   Ema(double decay, const std::vector<Parameter>& parameters);

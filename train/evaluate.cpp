@@ -7,7 +7,8 @@
 
 namespace vtrain {
 
-Accuracy evaluate(Network& network, Loader& loader, const std::function<void(const Pass&)>& before) {
+Accuracy evaluate(Network& network, Loader& loader,
+                  const std::function<void(const Pass&)>& before) {
   Accuracy result;
   int64_t top1 = 0, top5 = 0;
   double loss = 0;

@@ -16,6 +16,7 @@ struct Accuracy {
 };
 
 /// Runs one epoch of `loader` in evaluation mode. `before` is called ahead of every forward pass.
-Accuracy evaluate(Network& network, Loader& loader, const std::function<void(const Pass&)>& before = {});
+Accuracy evaluate(Network& network, Loader& loader,
+                  const std::function<void(const Pass&)>& before = {});
 
 }  // namespace vtrain

@@ -18,7 +18,8 @@ namespace vtrain {
 struct PhaseConfig {
   std::string name;
   Recipe recipe;
-  std::string from;  // an earlier phase whose weights this one starts with; "" = fresh weights, or model.weights
+  std::string from;  // an earlier phase whose weights this one starts with; "" = fresh weights, or
+                     // model.weights
   std::string model, weights;  // weights: a file, "" = none
   double drop_path = 0;
   int64_t epochs = 0, accum = 1;  // accum: batches per update
@@ -45,7 +46,8 @@ struct Experiment {
   bool use_best = false;
   std::string out_dir;
   std::vector<PhaseConfig> phases;
-  std::string reference, compact;  // the pair of phases that the report compares; both "" for a single phase
+  std::string reference,
+      compact;  // the pair of phases that the report compares; both "" for a single phase
   std::optional<double> expected_top1;
   std::string expected_from;
   int64_t checkpoint_epochs = 1;

@@ -17,7 +17,9 @@ std::vector<ParameterGroup> PhaseState::groups() const {
   std::set<const void*> taken;
   std::vector<ParameterGroup> groups;
   const auto claim = [&](ParameterGroup group) {
-    std::erase_if(group.parameters, [&](const Parameter& p) { return p.is_buffer() || !taken.insert(p.id()).second; });
+    std::erase_if(group.parameters, [&](const Parameter& p) {
+      return p.is_buffer() || !taken.insert(p.id()).second;
+    });
     groups.push_back(std::move(group));
   };
   for (size_t i = claimed.size(); i-- > 0;) claim(*claimed[i]);
@@ -26,7 +28,9 @@ std::vector<ParameterGroup> PhaseState::groups() const {
   return groups;
 }
 
-Random MethodRun::random(std::string_view stream) const { return {state_.seed, state_.config.name, str(method_, '.', stream)}; }
+Random MethodRun::random(std::string_view stream) const {
+  return {state_.seed, state_.config.name, str(method_, '.', stream)};
+}
 
 Teacher& MethodRun::teacher(const std::string& from) {
   std::unique_ptr<Teacher>& teacher = state_.teachers[from];
@@ -34,7 +38,8 @@ Teacher& MethodRun::teacher(const std::string& from) {
     auto network = state_.load_teacher(from);
     const int64_t classes = network->architecture().options.num_classes;
     if (classes != state_.classes) {
-      throw RecipeError(str("phase ", phase(), ": ", method_, ": teacher ", from, " computes ", classes, " classes, the data has ", state_.classes));
+      throw RecipeError(str("phase ", phase(), ": ", method_, ": teacher ", from, " computes ",
+                            classes, " classes, the data has ", state_.classes));
     }
     teacher = std::make_unique<Teacher>(std::move(network));
   }
@@ -43,7 +48,8 @@ Teacher& MethodRun::teacher(const std::string& from) {
 
 void MethodRun::add_module(const std::string& name, std::shared_ptr<Module> module) {
   const std::string path = str("compress.", method_, '.', name);
-  if (state_.helpers.contains(path)) throw Error(str("method ", method_, ": adds helper ", name, " twice"));
+  if (state_.helpers.contains(path))
+    throw Error(str("method ", method_, ": adds helper ", name, " twice"));
   module->set_path(path);
   module->initialise(state_.seed);
   state_.helpers[path] = std::move(module);
@@ -66,7 +72,8 @@ void MethodRun::freeze(std::string_view path) {
 
 void MethodRun::check_module(const std::string& path) const {
   if (!state_.network->has_module(path)) {
-    throw RecipeError(str("phase ", state_.config.name, ": ", method_, ": ", state_.network->architecture().model, " has no module ", path));
+    throw RecipeError(str("phase ", state_.config.name, ": ", method_, ": ",
+                          state_.network->architecture().model, " has no module ", path));
   }
 }
 
@@ -91,12 +98,17 @@ Tap MethodRun::tap(const std::string& place) {
 }
 
 Edit MethodRun::edit() {
-  return {*state_.network, method_, state_.sample_images(),
-          [this](double difference) { state_.masked_compact_max_rel = std::max(state_.masked_compact_max_rel, difference); }};
+  return {*state_.network, method_, state_.sample_images(), [this](double difference) {
+            state_.masked_compact_max_rel = std::max(state_.masked_compact_max_rel, difference);
+          }};
 }
 
-void MethodRun::log(std::string_view name, double value) { state_.logged.emplace_back(str(method_, '.', name), value); }
+void MethodRun::log(std::string_view name, double value) {
+  state_.logged.emplace_back(str(method_, '.', name), value);
+}
 
-void MethodRun::report(std::string_view row, std::string_view text) { state_.report.emplace_back(row, text); }
+void MethodRun::report(std::string_view row, std::string_view text) {
+  state_.report.emplace_back(row, text);
+}
 
 }  // namespace vtrain

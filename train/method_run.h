@@ -11,17 +11,19 @@
 
 namespace vtrain {
 
-/// What the methods of one phase share: the network, helpers, groups, teachers, and the numbers they log.
+/// What the methods of one phase share: the network, helpers, groups, teachers, and the numbers
+/// they log.
 struct PhaseState {
   const PhaseConfig& config;
   uint64_t seed = 0;
   int64_t train_samples = 0, classes = 0;
   std::unique_ptr<Network> network;
   std::vector<std::shared_ptr<ParameterGroup>> claimed = {};  // later claims win
-  std::map<std::string, std::shared_ptr<Module>> helpers = {};  // by path "compress.dynamicvit.predictor0"
+  std::map<std::string, std::shared_ptr<Module>> helpers =
+      {};  // by path "compress.dynamicvit.predictor0"
   std::map<std::string, std::unique_ptr<Teacher>> teachers = {};
   std::function<std::unique_ptr<Network>(const std::string& from)> load_teacher = {};
-  std::function<Tensor()> sample_images = {};  // hold-out images, not augmented
+  std::function<Tensor()> sample_images = {};               // hold-out images, not augmented
   std::vector<std::pair<std::string, double>> logged = {};  // by methods, in this step
   std::vector<std::pair<std::string, std::string>> report = {};
   double masked_compact_max_rel = 0;

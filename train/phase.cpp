@@ -14,7 +14,8 @@
 namespace vtrain {
 
 void RunningMeans::add(const std::string& name, double value) {
-  auto entry = std::find_if(entries_.begin(), entries_.end(), [&](const Entry& e) { return e.name == name; });
+  auto entry = std::find_if(entries_.begin(), entries_.end(),
+                            [&](const Entry& e) { return e.name == name; });
   if (entry == entries_.end()) entry = entries_.insert(entries_.end(), {name, 0, 0});
   entry->sum += value;
   ++entry->count;
@@ -37,7 +38,8 @@ std::string RunningMeans::to_text() const {
   std::string text;
   for (const Entry& e : entries_) {
     char sum[64];
-    const auto end = std::to_chars(sum, sum + sizeof(sum), e.sum).ptr;  // reads back to the same bits
+    const auto end =
+        std::to_chars(sum, sum + sizeof(sum), e.sum).ptr;  // reads back to the same bits
     text += str(e.name, ' ', std::string(sum, end), ' ', e.count, '\n');
   }
   return text;
@@ -60,7 +62,8 @@ PhaseData open_data(const PhaseConfig& config, uint64_t seed) {
   PhaseData data;
   data.train = open_dataset(config.data.name, {.root = config.data.root, .split = Split::kTrain});
   data.test = open_dataset(config.data.name, {.root = config.data.root, .split = Split::kTest});
-  HoldOut split = hold_out(data.train->size(), {.val = config.data.val, .limit = config.data.limit, .seed = seed});
+  HoldOut split = hold_out(data.train->size(),
+                           {.val = config.data.val, .limit = config.data.limit, .seed = seed});
   data.train_indices = std::move(split.train);
   data.val_indices = std::move(split.val);
   return data;
@@ -69,14 +72,19 @@ PhaseData open_data(const PhaseConfig& config, uint64_t seed) {
 Architecture architecture_of(const PhaseConfig& config, const Dataset& data) {
   const ImageSize size = data.image_size();
   if (size.height != size.width) {
-    throw RecipeError(str("data set ", data.name(), ": expected square images, got ", size.height, " x ", size.width));
+    throw RecipeError(str("data set ", data.name(), ": expected square images, got ", size.height,
+                          " x ", size.width));
   }
   return {.model = config.model,
-          .options = {.num_classes = data.classes(), .channels = size.channels, .image_size = size.height, .drop_path = config.drop_path},
+          .options = {.num_classes = data.classes(),
+                      .channels = size.channels,
+                      .image_size = size.height,
+                      .drop_path = config.drop_path},
           .parts = {}};
 }
 
-Phase::Phase(const Experiment& experiment, const PhaseConfig& config, PhaseData data, std::filesystem::path folder)
+Phase::Phase(const Experiment& experiment, const PhaseConfig& config, PhaseData data,
+             std::filesystem::path folder)
     : experiment_(experiment),
       config_(config),
       data_(std::move(data)),
@@ -98,24 +106,29 @@ Phase::Phase(const Experiment& experiment, const PhaseConfig& config, PhaseData 
   train_loader_ = std::make_unique<Loader>(data_.train, data_.train_indices, options);
   steps_per_epoch_ = train_loader_->batches_per_epoch() / config.accum;
   if (steps_per_epoch_ == 0) {
-    throw RecipeError(str("phase ", config.name, ": ", state_.train_samples, " training images make no update of ", config.accum,
-                          " batches of ", config.data.batch_size));
+    throw RecipeError(str("phase ", config.name, ": ", state_.train_samples,
+                          " training images make no update of ", config.accum, " batches of ",
+                          config.data.batch_size));
   }
   options.shuffle = options.drop_last = false;
   options.augment = {};
-  if (!data_.val_indices.empty()) val_loader_ = std::make_unique<Loader>(data_.train, data_.val_indices, options);
+  if (!data_.val_indices.empty())
+    val_loader_ = std::make_unique<Loader>(data_.train, data_.val_indices, options);
 
   OptimizerOptions optim = config.optimizer();
   optimizer_ = std::move(optim.optimizer);
   clip_grad_ = optim.clip_grad;
   state_.network = starting_network();
-  state_.network->preprocessing = {config.data.mean.empty() ? data_.train->default_mean() : config.data.mean,
-                                   config.data.std.empty() ? data_.train->default_std() : config.data.std, data_.train->class_names()};
+  state_.network->preprocessing = {
+      config.data.mean.empty() ? data_.train->default_mean() : config.data.mean,
+      config.data.std.empty() ? data_.train->default_std() : config.data.std,
+      data_.train->class_names()};
   state_.load_teacher = [this](const std::string& from) { return teacher_network(from); };
   state_.sample_images = [this, options]() mutable {
     options.batch_size = 64;
     options.workers = 0;
-    Loader loader(data_.train, data_.val_indices.empty() ? data_.train_indices : data_.val_indices, options);
+    Loader loader(data_.train, data_.val_indices.empty() ? data_.train_indices : data_.val_indices,
+                  options);
     loader.start(0);
     return loader.next()->images;
   };
@@ -128,8 +141,9 @@ std::unique_ptr<Network> Phase::starting_network() {
   if (!config_.from.empty() && !is_dry) {
     auto network = Network::load(folder_ / (config_.from + ".safetensors"));
     if (network->architecture().model != config_.model) {
-      throw RecipeError(str("phase ", config_.name, ": starts from phase ", config_.from, ", whose model is ",
-                            network->architecture().model, ", not ", config_.model));
+      throw RecipeError(str("phase ", config_.name, ": starts from phase ", config_.from,
+                            ", whose model is ", network->architecture().model, ", not ",
+                            config_.model));
     }
     return network;
   }
@@ -143,9 +157,12 @@ std::unique_ptr<Network> Phase::starting_network() {
 }
 
 std::unique_ptr<Network> Phase::teacher_network(const std::string& from) {
-  const auto earlier = std::find_if(experiment_.phases.begin(), experiment_.phases.end(), [&](const PhaseConfig& p) { return p.name == from; });
-  const bool is_phase = earlier < std::find_if(experiment_.phases.begin(), experiment_.phases.end(),
-                                               [this](const PhaseConfig& p) { return p.name == config_.name; });
+  const auto earlier = std::find_if(experiment_.phases.begin(), experiment_.phases.end(),
+                                    [&](const PhaseConfig& p) { return p.name == from; });
+  const bool is_phase =
+      earlier < std::find_if(
+                    experiment_.phases.begin(), experiment_.phases.end(),
+                    [this](const PhaseConfig& p) { return p.name == config_.name; });
   if (is_phase) {
     if (folder_.empty()) return std::make_unique<Network>(architecture_of(*earlier, *data_.train));
     return Network::load(folder_ / (from + ".safetensors"));
@@ -158,7 +175,9 @@ std::unique_ptr<Network> Phase::teacher_network(const std::string& from) {
     return Network::load(file);
   }
   if (!std::filesystem::exists(from)) {
-    throw RecipeError(str("phase ", config_.name, ": teacher: expected an earlier phase, a weights file, or self, got ", from));
+    throw RecipeError(str("phase ", config_.name,
+                          ": teacher: expected an earlier phase, a weights file, or self, got ",
+                          from));
   }
   return Network::load(from);
 }
@@ -170,7 +189,9 @@ void Phase::attach() {
   for (Attached& a : methods_) a.method->attach(*a.run);
 }
 
-std::vector<std::string> Phase::describe_hooks() const { return state_.network->hooks().describe(); }
+std::vector<std::string> Phase::describe_hooks() const {
+  return state_.network->hooks().describe();
+}
 
 void Phase::start() {
   for (Attached& a : methods_) a.method->start(*a.run);
@@ -221,7 +242,12 @@ double Phase::train_step(Loader& loader) {
     for (auto& [name, teacher] : state_.teachers) teacher->show(batch->images);
     before_forward(p);
     const Outputs outputs = state_.network->forward(batch->images, p);
-    StepState step{.pass = p, .batch = *batch, .outputs = outputs, .ends_epoch = ends_epoch, .task = {}, .terms = {}};
+    StepState step{.pass = p,
+                   .batch = *batch,
+                   .outputs = outputs,
+                   .ends_epoch = ends_epoch,
+                   .task = {},
+                   .terms = {}};
     for (Attached& a : methods_) {
       Step view(*a.run, step);
       a.method->loss(view);
@@ -288,13 +314,15 @@ std::string Phase::tail() const {
     char number[32];
     std::snprintf(number, sizeof(number), "%.2f", value);
     const size_t dot = name.rfind('.');
-    text += str(text.empty() ? "" : "  ", dot == std::string::npos ? name : name.substr(dot + 1), ' ', number);
+    text += str(text.empty() ? "" : "  ", dot == std::string::npos ? name : name.substr(dot + 1),
+                ' ', number);
   }
   return text;
 }
 
 void Phase::save(NamedTensors& file) const {
-  for (const auto& [name, tensor] : state_.network->state()) file.tensors["network." + name] = tensor;
+  for (const auto& [name, tensor] : state_.network->state())
+    file.tensors["network." + name] = tensor;
   for (const auto& [path, helper] : state_.helpers) {
     for (const Parameter& p : helper->parameters()) file.tensors["helper." + p.path()] = p.value();
   }
@@ -305,7 +333,8 @@ void Phase::save(NamedTensors& file) const {
   for (const Attached& a : methods_) {
     Archive archive = Archive::saving();
     a.method->state(archive);
-    for (const auto& [name, value] : archive.values()) file.metadata[str("method.", a.info->name, '.', name)] = value;
+    for (const auto& [name, value] : archive.values())
+      file.metadata[str("method.", a.info->name, '.', name)] = value;
   }
   file.metadata["architecture"] = state_.network->architecture().to_json();
   file.metadata["epoch"] = std::to_string(epoch);
@@ -325,9 +354,11 @@ std::map<std::string, T> below(const std::map<std::string, T>& all, const std::s
   return part;
 }
 
-const std::string& metadata(const NamedTensors& file, const std::string& key, const std::string& from) {
+const std::string& metadata(const NamedTensors& file, const std::string& key,
+                            const std::string& from) {
   const auto found = file.metadata.find(key);
-  if (found == file.metadata.end()) throw CheckpointError(str(from, ": has no entry ", key, "; expected a checkpoint"));
+  if (found == file.metadata.end())
+    throw CheckpointError(str(from, ": has no entry ", key, "; expected a checkpoint"));
   return found->second;
 }
 }  // namespace
@@ -338,7 +369,8 @@ void Phase::load_weights(const NamedTensors& file, const std::string& from) {
   for (const auto& [path, helper] : state_.helpers) {
     for (Parameter p : helper->parameters()) {
       const auto found = helpers.find(p.path());
-      if (found == helpers.end()) throw CheckpointError(str(from, ": has no tensor helper.", p.path()));
+      if (found == helpers.end())
+        throw CheckpointError(str(from, ": has no tensor helper.", p.path()));
       p.set(found->second);
     }
   }
@@ -347,9 +379,11 @@ void Phase::load_weights(const NamedTensors& file, const std::string& from) {
 NamedTensors Phase::weights() {
   const Ema::Applied applied(ema_.get());
   NamedTensors file;
-  for (const auto& [name, tensor] : state_.network->state()) file.tensors["network." + name] = tensor.clone();
+  for (const auto& [name, tensor] : state_.network->state())
+    file.tensors["network." + name] = tensor.clone();
   for (const auto& [path, helper] : state_.helpers) {
-    for (const Parameter& p : helper->parameters()) file.tensors["helper." + p.path()] = p.value().clone();
+    for (const Parameter& p : helper->parameters())
+      file.tensors["helper." + p.path()] = p.value().clone();
   }
   return file;
 }

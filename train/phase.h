@@ -13,8 +13,8 @@
 
 namespace vtrain {
 
-/// Averages of named numbers over an epoch, in the order the names came. Saved, so that an epoch that was interrupted ends in the
-/// same averages.
+/// Averages of named numbers over an epoch, in the order the names came. Saved, so that an epoch
+/// that was interrupted ends in the same averages.
 class RunningMeans {
  public:
   void add(const std::string& name, double value);
@@ -46,9 +46,10 @@ Architecture architecture_of(const PhaseConfig& config, const Dataset& data);
 /// Everything alive while one phase trains.
 class Phase {
  public:
-  /// Builds the network, loads what it starts from, attaches the methods. `folder`: where earlier phases left their weights; empty
-  /// for a dry run, which reads no weights.
-  Phase(const Experiment& experiment, const PhaseConfig& config, PhaseData data, std::filesystem::path folder);
+  /// Builds the network, loads what it starts from, attaches the methods. `folder`: where earlier
+  /// phases left their weights; empty for a dry run, which reads no weights.
+  Phase(const Experiment& experiment, const PhaseConfig& config, PhaseData data,
+        std::filesystem::path folder);
 
   const PhaseConfig& config() const { return config_; }
   Network& network() { return *state_.network; }
@@ -58,14 +59,17 @@ class Phase {
   int64_t steps_per_epoch() const { return steps_per_epoch_; }
   int64_t step() const { return epoch * steps_per_epoch_ + step_in_epoch; }
   int64_t steps() const { return config_.epochs * steps_per_epoch_; }
-  double lr() const { return schedule_->lr(static_cast<double>(step()) / static_cast<double>(steps_per_epoch_)); }
+  double lr() const {
+    return schedule_->lr(static_cast<double>(step()) / static_cast<double>(steps_per_epoch_));
+  }
 
   /// Methods' start(): once per phase, not on resume.
   void start();
   /// The loader at the current position.
   Loader& loader_at_position();
-  /// Forward, losses, backward, update on the next `accum` batches. Returns the global norm of the gradient. Throws Error with
-  /// ExitCode::kNonFinite, naming the terms, when the loss is not finite.
+  /// Forward, losses, backward, update on the next `accum` batches. Returns the global norm of the
+  /// gradient. Throws Error with ExitCode::kNonFinite, naming the terms, when the loss is not
+  /// finite.
   double train_step(Loader& loader);
   int64_t batch_size() const { return config_.data.batch_size * config_.accum; }
 
@@ -85,9 +89,9 @@ class Phase {
   std::vector<std::string> describe_hooks() const;
   PhaseState& state() { return state_; }
 
-  RunningMeans means;       // of this epoch
-  double best_top1 = -1;    // validation
-  std::string tail() const; // what methods said in the last step, for the step line
+  RunningMeans means;        // of this epoch
+  double best_top1 = -1;     // validation
+  std::string tail() const;  // what methods said in the last step, for the step line
 
  private:
   struct Attached {

@@ -16,7 +16,9 @@ namespace {
 
 Tensor random_images(const Network& network, int64_t batch) {
   const ModelOptions& o = network.architecture().options;
-  return Random(0, "", "measure").normal({batch, o.channels, o.image_size, o.image_size}, {}).channels_last();
+  return Random(0, "", "measure")
+      .normal({batch, o.channels, o.image_size, o.image_size}, {})
+      .channels_last();
 }
 
 std::vector<Timing> time_in_turn(const std::vector<Network*>& networks, int64_t batch, int rounds) {
@@ -33,7 +35,8 @@ std::vector<Timing> time_in_turn(const std::vector<Network*>& networks, int64_t 
 
 std::vector<Speed> measure_speed(const std::vector<Network*>& networks) {
   std::vector<Speed> speeds(networks.size());
-  const std::vector<Timing> single = time_in_turn(networks, 1, 200), many = time_in_turn(networks, 64, 40);
+  const std::vector<Timing> single = time_in_turn(networks, 1, 200),
+                            many = time_in_turn(networks, 64, 40);
   for (size_t i = 0; i < networks.size(); ++i) {
     reset_cpu_memory_peak();
     const int64_t before = cpu_memory_use().in_use;
@@ -55,23 +58,36 @@ std::string ratio_words(double mac_ratio, double speedup) {
 }
 
 std::string table_text(const Experiment& e, const std::map<std::string, NetworkFigures>& networks) {
-  Table table({{"network", Align::kLeft}, {"top-1 %"}, {"top-5 %"}, {"MACs"}, {"params"}, {"file"}, {"p50 ms b1"}, {"p95 ms b1"}, {"images/s b64"}, {"kind", Align::kLeft}});
+  Table table({{"network", Align::kLeft},
+               {"top-1 %"},
+               {"top-5 %"},
+               {"MACs"},
+               {"params"},
+               {"file"},
+               {"p50 ms b1"},
+               {"p95 ms b1"},
+               {"images/s b64"},
+               {"kind", Align::kLeft}});
   for (const PhaseConfig& phase : e.phases) {
     const NetworkFigures& f = networks.at(phase.name);
-    table.add_row({phase.name, fixed(f.accuracy.top1_percent, 2), fixed(f.accuracy.top5_percent, 2), human_count(static_cast<double>(f.macs)),
-                   with_thousands(f.params), human_bytes(static_cast<double>(f.bytes)), fixed(f.latency_ms_p50, 3), fixed(f.latency_ms_p95, 3),
-                   fixed(f.images_per_second, 0), f.kind.empty() ? "dense" : f.kind});
+    table.add_row({phase.name, fixed(f.accuracy.top1_percent, 2), fixed(f.accuracy.top5_percent, 2),
+                   human_count(static_cast<double>(f.macs)), with_thousands(f.params),
+                   human_bytes(static_cast<double>(f.bytes)), fixed(f.latency_ms_p50, 3),
+                   fixed(f.latency_ms_p95, 3), fixed(f.images_per_second, 0),
+                   f.kind.empty() ? "dense" : f.kind});
   }
   std::string text = table.text();
   for (const PhaseConfig& phase : e.phases) {
-    for (const auto& [row, value] : networks.at(phase.name).rows) text += str(phase.name, ": ", row, ": ", value, '\n');
+    for (const auto& [row, value] : networks.at(phase.name).rows)
+      text += str(phase.name, ": ", row, ": ", value, '\n');
   }
   return text;
 }
 
 }  // namespace
 
-Report make_report(const Experiment& e, const std::filesystem::path& folder, const std::map<std::string, PhaseNotes>& notes, double seconds) {
+Report make_report(const Experiment& e, const std::filesystem::path& folder,
+                   const std::map<std::string, PhaseNotes>& notes, double seconds) {
   using Json = nlohmann::ordered_json;
   Report report;
   std::vector<std::unique_ptr<Network>> loaded;
@@ -83,7 +99,11 @@ Report make_report(const Experiment& e, const std::filesystem::path& folder, con
     const PhaseData data = open_data(phase, e.seed);
     std::vector<int64_t> all(static_cast<size_t>(data.test->size()));
     for (size_t i = 0; i < all.size(); ++i) all[i] = static_cast<int64_t>(i);
-    Loader test(data.test, all, {.batch_size = 250, .workers = phase.data.workers, .mean = phase.data.mean, .std = phase.data.std});
+    Loader test(data.test, all,
+                {.batch_size = 250,
+                 .workers = phase.data.workers,
+                 .mean = phase.data.mean,
+                 .std = phase.data.std});
     NetworkFigures& f = report.networks[phase.name];
     f.accuracy = evaluate(*networks.back(), test);
     const Graph graph(*networks.back());
@@ -104,7 +124,8 @@ Report make_report(const Experiment& e, const std::filesystem::path& folder, con
     f.peak_memory_bytes = speeds[i].peak_memory_bytes;
   }
   report.table = table_text(e, report.networks);
-  report.compact_top1 = report.networks.at(e.compact.empty() ? e.phases.back().name : e.compact).accuracy.top1_percent;
+  report.compact_top1 = report.networks.at(e.compact.empty() ? e.phases.back().name : e.compact)
+                            .accuracy.top1_percent;
 
   Json networks_json;
   for (const PhaseConfig& phase : e.phases) {
@@ -124,30 +145,41 @@ Report make_report(const Experiment& e, const std::filesystem::path& folder, con
   Json pair = nullptr, ratio = nullptr;
   if (!e.compact.empty() && e.compact != e.reference) {
     const NetworkFigures &a = report.networks.at(e.reference), &b = report.networks.at(e.compact);
-    const auto share = [](int64_t x, int64_t y) { return static_cast<double>(x) / static_cast<double>(y); };
+    const auto share = [](int64_t x, int64_t y) {
+      return static_cast<double>(x) / static_cast<double>(y);
+    };
     const double speedup = b.images_per_second / a.images_per_second;
     pair = {{"reference", e.reference}, {"compact", e.compact}};
-    ratio = {{"macs", share(b.macs, a.macs)}, {"params", share(b.params, a.params)}, {"bytes", share(b.bytes, a.bytes)}, {"throughput", speedup}};
-    report.table += str(e.compact, " against ", e.reference, ": ", ratio_words(share(b.macs, a.macs), speedup), '\n');
+    ratio = {{"macs", share(b.macs, a.macs)},
+             {"params", share(b.params, a.params)},
+             {"bytes", share(b.bytes, a.bytes)},
+             {"throughput", speedup}};
+    report.table += str(e.compact, " against ", e.reference, ": ",
+                        ratio_words(share(b.macs, a.macs), speedup), '\n');
   }
   Json masked_compact = nullptr;
   for (const auto& [phase, note] : notes) {
     if (!note.is_verified) continue;
-    masked_compact = std::max(note.masked_compact_max_rel, masked_compact.is_null() ? 0.0 : masked_compact.get<double>());
+    masked_compact = std::max(note.masked_compact_max_rel,
+                              masked_compact.is_null() ? 0.0 : masked_compact.get<double>());
   }
-  report.json = Json{{"recipe", e.name},
-                     {"seed", e.seed},
-                     {"device", "cpu"},
-                     {"chip", chip_name()},
-                     {"threads", num_threads()},
-                     {"amp", "off"},
-                     {"executor", "eager"},
-                     {"networks", networks_json},
-                     {"pair", pair},
-                     {"ratio", ratio},
-                     {"verified", {{"masked_compact_max_rel", masked_compact}, {"simulated_deployed_max_lsb", nullptr}, {"argmax_agree_percent", nullptr}}},
-                     {"seconds", seconds}}
-                    .dump();
+  report.json = Json{
+      {"recipe", e.name},
+      {"seed", e.seed},
+      {"device", "cpu"},
+      {"chip", chip_name()},
+      {"threads", num_threads()},
+      {"amp", "off"},
+      {"executor", "eager"},
+      {"networks", networks_json},
+      {"pair", pair},
+      {"ratio", ratio},
+      {"verified",
+       {{"masked_compact_max_rel", masked_compact},
+        {"simulated_deployed_max_lsb", nullptr},
+        {"argmax_agree_percent", nullptr}}},
+      {"seconds",
+       seconds}}.dump();
   return report;
 }
 

@@ -14,9 +14,9 @@ namespace vtrain {
 struct NetworkFigures {
   Accuracy accuracy;  // test split
   int64_t macs = 0, params = 0, bytes = 0, peak_memory_bytes = 0;
-  double latency_ms_p50 = 0, latency_ms_p95 = 0;  // batch 1
-  double images_per_second = 0;                   // batch 64, median
-  std::string kind;                               // "" for a network no method touched
+  double latency_ms_p50 = 0, latency_ms_p95 = 0;          // batch 1
+  double images_per_second = 0;                           // batch 64, median
+  std::string kind;                                       // "" for a network no method touched
   std::vector<std::pair<std::string, std::string>> rows;  // what methods have to say
 };
 
@@ -35,10 +35,11 @@ struct Report {
   double compact_top1 = 0;
 };
 
-/// Loads the weights that the phases left in `folder`, evaluates them on the test split, measures latency and throughput of the
-/// pair in turn in this process, and compares. `seconds`: of the whole run, all its processes.
-Report make_report(const Experiment& experiment, const std::filesystem::path& folder, const std::map<std::string, PhaseNotes>& notes,
-                   double seconds);
+/// Loads the weights that the phases left in `folder`, evaluates them on the test split, measures
+/// latency and throughput of the pair in turn in this process, and compares. `seconds`: of the
+/// whole run, all its processes.
+Report make_report(const Experiment& experiment, const std::filesystem::path& folder,
+                   const std::map<std::string, PhaseNotes>& notes, double seconds);
 
 /// Figures of networks measured in turn: A B A B ...
 struct Speed {

@@ -28,13 +28,19 @@ namespace fs = std::filesystem;
 using Json = nlohmann::ordered_json;
 using Clock = std::chrono::steady_clock;
 
-double seconds_since(Clock::time_point start) { return std::chrono::duration<double>(Clock::now() - start).count(); }
+double seconds_since(Clock::time_point start) {
+  return std::chrono::duration<double>(Clock::now() - start).count();
+}
 
-/// One run of one recipe: its folder, its files, and how far it has come. What a phase needs from outside itself.
+/// One run of one recipe: its folder, its files, and how far it has come. What a phase needs from
+/// outside itself.
 class Trainer {
  public:
   Trainer(const Experiment& experiment, const TrainOptions& options, std::ostream& out)
-      : e_(experiment), options_(options), out_(out), progress_(out, progress_options(STDOUT_FILENO, options.quiet, experiment.log_every)) {}
+      : e_(experiment),
+        options_(options),
+        out_(out),
+        progress_(out, progress_options(STDOUT_FILENO, options.quiet, experiment.log_every)) {}
 
   ExitCode run();
 
@@ -57,7 +63,8 @@ class Trainer {
   std::unique_ptr<EpochMetrics> epoch_metrics_;
   std::unique_ptr<StepMetrics> step_metrics_;
   std::unique_ptr<Checkpoints> checkpoints_;
-  std::optional<NamedTensors> resumed_;  // content of the checkpoint to go on from, until a phase took it
+  std::optional<NamedTensors>
+      resumed_;  // content of the checkpoint to go on from, until a phase took it
   std::string resumed_from_;
 
   size_t phase_index_ = 0;
@@ -118,11 +125,14 @@ void Trainer::end_epoch(Phase& phase) {
                        {"val_top1", val ? MetricValue(val->top1_percent) : MetricValue()},
                        {"val_top5", val ? MetricValue(val->top5_percent) : MetricValue()},
                        {"details", details}});
-  const double rate = static_cast<double>(epoch_steps_here_ * phase.batch_size()) / seconds_since(epoch_started_);
-  std::string line = str(phase.config().name, " epoch ", phase.epoch + 1, "/", phase.config().epochs, ": loss ",
-                         fixed(phase.means.mean("loss"), 4), ", ");
+  const double rate =
+      static_cast<double>(epoch_steps_here_ * phase.batch_size()) / seconds_since(epoch_started_);
+  std::string line =
+      str(phase.config().name, " epoch ", phase.epoch + 1, "/", phase.config().epochs, ": loss ",
+          fixed(phase.means.mean("loss"), 4), ", ");
   if (val) line += str("val top-1 ", fixed(val->top1_percent, 2), " %, ");
-  progress_.note(str(line, fixed(rate, 0), " images/s", phase.tail().empty() ? "" : ", " + phase.tail()));
+  progress_.note(
+      str(line, fixed(rate, 0), " images/s", phase.tail().empty() ? "" : ", " + phase.tail()));
 
   phase.means.clear();
   ++phase.epoch;
@@ -131,7 +141,8 @@ void Trainer::end_epoch(Phase& phase) {
     phase.best_top1 = val->top1_percent;
     write_safetensors((folder_ / "ckpt" / "best").string(), phase.weights());
   }
-  if (phase.epoch % e_.checkpoint_epochs == 0 && phase.epoch < phase.config().epochs) save_checkpoint(&phase);
+  if (phase.epoch % e_.checkpoint_epochs == 0 && phase.epoch < phase.config().epochs)
+    save_checkpoint(&phase);
 }
 
 void Trainer::finish_phase(Phase& phase) {
@@ -147,7 +158,9 @@ void Trainer::finish_phase(Phase& phase) {
   notes.masked_compact_max_rel = phase.state().masked_compact_max_rel;
   notes.rows = phase.state().report;
   if (notes.is_verified && notes.masked_compact_max_rel > 1e-5) {
-    throw Error(str("phase ", phase.config().name, ": the compact network differs from the one that was trained: max |difference| / max |logit| ",
+    throw Error(str("phase ", phase.config().name,
+                    ": the compact network differs from the one that was trained: max |difference| "
+                    "/ max |logit| ",
                     notes.masked_compact_max_rel, ", allowed 1e-5"),
                 ExitCode::kVerification);
   }
@@ -163,7 +176,10 @@ void Trainer::save_checkpoint(const Phase* phase) {
   if (phase) phase->save(file);
   Json notes;
   for (const auto& [name, n] : notes_) {
-    notes[name] = {{"kind", n.kind}, {"masked_compact_max_rel", n.masked_compact_max_rel}, {"is_verified", n.is_verified}, {"rows", n.rows}};
+    notes[name] = {{"kind", n.kind},
+                   {"masked_compact_max_rel", n.masked_compact_max_rel},
+                   {"is_verified", n.is_verified},
+                   {"rows", n.rows}};
   }
   file.metadata["phase"] = phase_index_ < e_.phases.size() ? e_.phases[phase_index_].name : "";
   file.metadata["phase_index"] = std::to_string(phase_index_);
@@ -179,7 +195,9 @@ void Trainer::save_checkpoint(const Phase* phase) {
 
 void Trainer::open_folder() {
   if (options_.resume) {
-    const std::optional<fs::path> found = options_.resume->empty() ? find_resumable(e_.out_dir, e_.name, e_.hash()) : fs::path(*options_.resume);
+    const std::optional<fs::path> found = options_.resume->empty()
+                                              ? find_resumable(e_.out_dir, e_.name, e_.hash())
+                                              : fs::path(*options_.resume);
     if (found) {
       folder_ = *found;
     } else {
@@ -189,11 +207,16 @@ void Trainer::open_folder() {
   const bool is_new = folder_.empty();
   if (is_new) {
     folder_ = create_run_folder(e_.out_dir, e_.name,
-                                {.recipe_yaml = e_.recipe.yaml(), .command_line = options_.command_line, .environment_json = environment_json(), .recipe_hash = e_.hash()});
+                                {.recipe_yaml = e_.recipe.yaml(),
+                                 .command_line = options_.command_line,
+                                 .environment_json = environment_json(),
+                                 .recipe_hash = e_.hash()});
   }
   checkpoints_ = std::make_unique<Checkpoints>(folder_ / "ckpt", e_.keep_checkpoints);
-  epoch_metrics_ = std::make_unique<EpochMetrics>(folder_ / "metrics.csv",
-                                                  std::vector<std::string>{"phase", "epoch", "step", "lr", "loss", "val_loss", "val_top1", "val_top5", "details"});
+  epoch_metrics_ = std::make_unique<EpochMetrics>(
+      folder_ / "metrics.csv",
+      std::vector<std::string>{"phase", "epoch", "step", "lr", "loss", "val_loss", "val_top1",
+                               "val_top5", "details"});
   step_metrics_ = std::make_unique<StepMetrics>(folder_ / "metrics.jsonl");
   std::error_code ignored;
   fs::create_directories(folder_ / "ckpt", ignored);  // if it fails, the first checkpoint says so
@@ -204,21 +227,26 @@ void Trainer::open_folder() {
     return;
   }
 
-  auto [file, content] = checkpoints_->newest([this](const std::string& line) { progress_.note(line); });
+  auto [file, content] =
+      checkpoints_->newest([this](const std::string& line) { progress_.note(line); });
   resumed_from_ = file.string();
   const auto& m = content.metadata;
   if (m.at("recipe_hash") != e_.hash()) {
-    throw CheckpointError(str(resumed_from_, ": belongs to another recipe; expected hash ", e_.hash(), ", got ", m.at("recipe_hash")));
+    throw CheckpointError(str(resumed_from_, ": belongs to another recipe; expected hash ",
+                              e_.hash(), ", got ", m.at("recipe_hash")));
   }
   if (m.at("environment") != environment_json()) {
-    progress_.note("warning: this run began on another chip, thread count or library version: it goes on, but bits may differ");
+    progress_.note(
+        "warning: this run began on another chip, thread count or library version: it goes on, but "
+        "bits may differ");
   }
   phase_index_ = std::stoul(m.at("phase_index"));
   steps_before_ = std::stoll(m.at("steps_before"));
   seconds_before_ = std::stod(m.at("seconds"));
   const Json notes = Json::parse(m.at("notes"));
   for (const auto& [name, n] : notes.items()) {
-    notes_[name] = {n.at("kind"), n.at("masked_compact_max_rel"), n.at("is_verified"), n.at("rows").get<std::vector<std::pair<std::string, std::string>>>()};
+    notes_[name] = {n.at("kind"), n.at("masked_compact_max_rel"), n.at("is_verified"),
+                    n.at("rows").get<std::vector<std::pair<std::string, std::string>>>()};
   }
   epoch_metrics_->restore(m.at("metrics_csv"));
   if (m.at("is_inside_phase") == "1") resumed_ = std::move(content);
@@ -236,9 +264,10 @@ std::unique_ptr<Phase> Trainer::make_phase() {
   }
   step_metrics_->drop_from(steps_before_ + phase->step());
   const Graph graph(phase->network());
-  progress_.note(str("phase ", config.name, ": ", config.model, ", ", with_thousands(graph.params()), " parameters, ",
-                     human_count(static_cast<double>(graph.macs())), " MACs, ", phase->steps_per_epoch(), " steps an epoch, ", num_threads(),
-                     " threads, f32"));
+  progress_.note(
+      str("phase ", config.name, ": ", config.model, ", ", with_thousands(graph.params()),
+          " parameters, ", human_count(static_cast<double>(graph.macs())), " MACs, ",
+          phase->steps_per_epoch(), " steps an epoch, ", num_threads(), " threads, f32"));
   return phase;
 }
 
@@ -246,7 +275,8 @@ void Trainer::show_step(const Phase& phase, Loader& loader, double grad_norm) {
   ++steps_here_;
   ++epoch_steps_here_;
   int64_t left = phase.steps() - phase.step();
-  for (size_t i = phase_index_ + 1; i < e_.phases.size(); ++i) left += e_.phases[i].epochs * phase.steps_per_epoch();
+  for (size_t i = phase_index_ + 1; i < e_.phases.size(); ++i)
+    left += e_.phases[i].epochs * phase.steps_per_epoch();
   const double elapsed = seconds_since(epoch_started_);
   StepInfo info;
   info.phase = phase.config().name;
@@ -282,7 +312,8 @@ ExitCode Trainer::report() {
   bool is_missed = false;
   if (e_.expected_top1 && r.compact_top1 < *e_.expected_top1) {
     is_missed = true;
-    progress_.result(str("warning: top-1 ", fixed(r.compact_top1, 2), " % misses the expected ", fixed(*e_.expected_top1, 2), " %",
+    progress_.result(str("warning: top-1 ", fixed(r.compact_top1, 2), " % misses the expected ",
+                         fixed(*e_.expected_top1, 2), " %",
                          e_.expected_from.empty() ? "" : " (" + e_.expected_from + ")", '\n'));
   }
   progress_.result(str("results: ", (folder_ / "result.json").string(), '\n'));
@@ -297,7 +328,8 @@ std::vector<std::string> dry_run(const Experiment& experiment) {
   for (const PhaseConfig& config : experiment.phases) {
     Phase phase(experiment, config, open_data(config, experiment.seed), {});
     const Graph graph(phase.network());
-    lines.push_back(str("phase ", config.name, ": ", config.model, ", ", with_thousands(graph.params()), " parameters, ",
+    lines.push_back(str("phase ", config.name, ": ", config.model, ", ",
+                        with_thousands(graph.params()), " parameters, ",
                         with_thousands(graph.macs()), " MACs"));
     for (const std::string& hook : phase.describe_hooks()) lines.push_back("  " + hook);
   }

@@ -1,20 +1,23 @@
 // DynamicViT: Efficient Vision Transformers with Dynamic Token Sparsification.
 // Rao, Zhao, Liu, Lu, Zhou, Hsieh, NeurIPS 2021, arXiv:2106.02034.
 //
-// A small predictor before some blocks decides for each image which patch tokens stay. In training, decisions are masks on the keys
-// of attention, so that gradients reach the predictors; at the end the kept tokens are gathered, so that fewer are computed.
+// A small predictor before some blocks decides for each image which patch tokens stay. In training,
+// decisions are masks on the keys of attention, so that gradients reach the predictors; at the end
+// the kept tokens are gathered, so that fewer are computed.
 //
 // Stage s, patch tokens x (N, P, C), mask m (N, P) of the stage before, P patches:
 //   z      = gelu(linear(norm(x)))                         (N, P, C)
 //   local  = z[..., :C/2]     global = sum_p z[..., C/2:] m / sum_p m
 //   pi     = log_softmax(mlp([local, global]))             (N, P, 2), entry 0 keeps
-//   train: m <- m * gumbel(pi)                             eval: keep the k_s = int(P rho^s) highest pi_0
+//   train: m <- m * gumbel(pi)                             eval: keep the k_s = int(P rho^s)
+//   highest pi_0
 // Loss, t the teacher, f the tokens behind the last norm:
-//   L = l_cls CE + l_kl KL(p_t || p) + l_distill mean over kept tokens of (f - f_t)^2 + l_ratio mean_s mean_n (mean_p m_s - rho^s)^2
+//   L = l_cls CE + l_kl KL(p_t || p) + l_distill mean over kept tokens of (f - f_t)^2 + l_ratio
+//   mean_s mean_n (mean_p m_s - rho^s)^2
 //
-// Where we differ from the authors' code: the masked softmax has no epsilon and takes its maximum over kept keys (knobs mask_eps and
-// mask_max bring theirs back); kept tokens keep their order; one logistic draw stands for two Gumbel draws; if an image would keep no
-// token, its best one stays.
+// Where we differ from the authors' code: the masked softmax has no epsilon and takes its maximum
+// over kept keys (knobs mask_eps and mask_max bring theirs back); kept tokens keep their order; one
+// logistic draw stands for two Gumbel draws; if an image would keep no token, its best one stays.
 #include <cmath>
 #include <memory>
 #include <string>
@@ -36,11 +39,17 @@
 namespace vtrain {
 namespace {
 
-/// Scores of keeping and dropping each patch token: 1.625 C^2 + 4.25 C + 2 parameters, named as in the authors' files.
+/// Scores of keeping and dropping each patch token: 1.625 C^2 + 4.25 C + 2 parameters, named as in
+/// the authors' files.
 class Predictor final : public Module {
  public:
   explicit Predictor(int64_t dim)
-      : dim_(dim), norm_(dim, 1e-5), in_(dim, dim), out0_(dim, dim / 2), out1_(dim / 2, dim / 4), out2_(dim / 4, 2) {
+      : dim_(dim),
+        norm_(dim, 1e-5),
+        in_(dim, dim),
+        out0_(dim, dim / 2),
+        out1_(dim / 2, dim / 4),
+        out2_(dim / 4, 2) {
     add("in_conv.0", norm_);
     add("in_conv.1", in_);
     add("out_conv.0", out0_);
@@ -56,7 +65,8 @@ class Predictor final : public Module {
     const Variable local = slice(z, 2, 0, half), other = slice(z, 2, half, dim_);
     Variable global;
     if (t.mask.defined()) {
-      const Variable m = reshape(slice(t.mask, 1, t.num_special, t.length()), {samples, patches, 1});
+      const Variable m =
+          reshape(slice(t.mask, 1, t.num_special, t.length()), {samples, patches, 1});
       global = sum(other * m, {1}, true) / sum(m, {1}, true);
     } else {
       global = mean(other, {1}, true);
@@ -71,14 +81,19 @@ class Predictor final : public Module {
   Linear in_, out0_, out1_, out2_;
 };
 
-/// The inference form of one stage: the k patch tokens that the predictor scores highest, gathered. Without a predictor the choice
-/// is random, keyed by sample and stage: the control that a learned choice must beat.
-Tokens keep_best(const Tokens& t, Predictor* predictor, int64_t k, int64_t stage, const Pass& pass) {
+/// The inference form of one stage: the k patch tokens that the predictor scores highest, gathered.
+/// Without a predictor the choice is random, keyed by sample and stage: the control that a learned
+/// choice must beat.
+Tokens keep_best(const Tokens& t, Predictor* predictor, int64_t k, int64_t stage,
+                 const Pass& pass) {
   const int64_t samples = t.x.dim(0), patches = t.length() - t.num_special;
   if (k == patches) return t;  // keeping all is the identity, bit for bit
   if (predictor != nullptr) return keep_top(t, select(predictor->scores(t, pass), 2, 0), k);
   const Random noise(0, "", "dynamicvit.random");
-  return keep_top(t, Variable(noise.uniform({samples, patches}, {0, pass.first_sample}, static_cast<int>(stage))), k);
+  return keep_top(
+      t,
+      Variable(noise.uniform({samples, patches}, {0, pass.first_sample}, static_cast<int>(stage))),
+      k);
 }
 
 /// What finish() leaves in front of a block.
@@ -89,10 +104,15 @@ class KeepTop final : public Module {
     if (predictor_) add("predictor", *predictor_);
   }
   explicit KeepTop(const Attributes& a)
-      : KeepTop(a.at("random") != 0 ? nullptr : std::make_shared<Predictor>(static_cast<int64_t>(a.at("dim"))),
-                static_cast<int64_t>(a.at("k")), static_cast<int64_t>(a.at("stage")), static_cast<int64_t>(a.at("dim"))) {}
+      : KeepTop(a.at("random") != 0
+                    ? nullptr
+                    : std::make_shared<Predictor>(static_cast<int64_t>(a.at("dim"))),
+                static_cast<int64_t>(a.at("k")), static_cast<int64_t>(a.at("stage")),
+                static_cast<int64_t>(a.at("dim"))) {}
 
-  Tokens forward_tokens(const Tokens& t, const Pass& pass) override { return keep_best(t, predictor_.get(), k_, stage_, pass); }
+  Tokens forward_tokens(const Tokens& t, const Pass& pass) override {
+    return keep_best(t, predictor_.get(), k_, stage_, pass);
+  }
 
   std::string kind() const override { return "dynamicvit_keep_top"; }
   Attributes attributes() const override {
@@ -113,23 +133,27 @@ Variable kl_divergence(const Tensor& teacher, const Variable& student) {
   return mean(sum(exp(log_t) * (log_t - log_softmax(student, 1)), {1}));
 }
 
-/// Mean over kept tokens and channels of (f - f_t)^2; f (N, P, C), kept (N, P) of 0 and 1, without gradient.
+/// Mean over kept tokens and channels of (f - f_t)^2; f (N, P, C), kept (N, P) of 0 and 1, without
+/// gradient.
 Variable token_distance(const Variable& f, const Tensor& f_t, const Tensor& kept) {
   const Tensor weight = multiply(kept, 1.0 / (sum(kept).item() * static_cast<double>(f.dim(2))));
   return sum(square(f - Variable(f_t)) * Variable(weight.reshape({f.dim(0), f.dim(1), 1})));
 }
 
-/// Ones at the best-scored token still there, for samples where `kept` (N, P) has none. Forward only.
+/// Ones at the best-scored token still there, for samples where `kept` (N, P) has none. Forward
+/// only.
 Tensor rescue(const Tensor& kept, const Tensor& before, const Tensor& score) {
   const std::vector<double> left = sum(kept, {1}).to_vector();
   Tensor one = zeros_like(kept);
   for (size_t n = 0; n < left.size(); ++n) {
     if (left[n] > 0) continue;
     const auto row = static_cast<int64_t>(n);
-    const std::vector<double> there = before.select(0, row).to_vector(), scores = score.select(0, row).to_vector();
+    const std::vector<double> there = before.select(0, row).to_vector(),
+                              scores = score.select(0, row).to_vector();
     int64_t best = -1;
     for (size_t p = 0; p < there.size(); ++p) {
-      if (there[p] > 0 && (best < 0 || scores[p] > scores[static_cast<size_t>(best)])) best = static_cast<int64_t>(p);
+      if (there[p] > 0 && (best < 0 || scores[p] > scores[static_cast<size_t>(best)]))
+        best = static_cast<int64_t>(p);
     }
     one.select(0, row).slice(0, best, best + 1).fill(1);
   }
@@ -139,26 +163,39 @@ Tensor rescue(const Tensor& kept, const Tensor& before, const Tensor& score) {
 class DynamicVit final : public Method {
  public:
   explicit DynamicVit(Recipe& r)
-      : at_(r.integers("at", {3, 6, 9}, at_least(0), "blocks in front of which tokens are dropped")),
-        keep_ratio_(r.real("keep_ratio", 0.7, in_open_low(0, 1), "share of the patch tokens that each stage keeps")),
-        counts_(r.integers("counts", {}, at_least(1), "tokens left after each stage, in place of keep_ratio")),
-        scorer_is_random_(r.choice("scorer", "predictor", {"predictor", "random"}, "what decides; random is the control") == "random"),
-        teacher_(r.text("teacher", "self", "a phase, a file, or self: the weights this phase began with")),
+      : at_(r.integers("at", {3, 6, 9}, at_least(0),
+                       "blocks in front of which tokens are dropped")),
+        keep_ratio_(r.real("keep_ratio", 0.7, in_open_low(0, 1),
+                           "share of the patch tokens that each stage keeps")),
+        counts_(r.integers("counts", {}, at_least(1),
+                           "tokens left after each stage, in place of keep_ratio")),
+        scorer_is_random_(r.choice("scorer", "predictor", {"predictor", "random"},
+                                   "what decides; random is the control") == "random"),
+        teacher_(r.text("teacher", "self",
+                        "a phase, a file, or self: the weights this phase began with")),
         lambda_cls_(r.real("lambda_cls", 1, at_least(0), "weight of the task loss")),
-        lambda_kl_(r.real("lambda_kl", 0.5, at_least(0), "weight of the divergence from the teacher's classes")),
-        lambda_distill_(r.real("lambda_distill", 0.5, at_least(0), "weight of the distance from the teacher's tokens")),
-        lambda_ratio_(r.real("lambda_ratio", 2, at_least(0), "weight of the distance from the wanted keep ratio")),
+        lambda_kl_(r.real("lambda_kl", 0.5, at_least(0),
+                          "weight of the divergence from the teacher's classes")),
+        lambda_distill_(r.real("lambda_distill", 0.5, at_least(0),
+                               "weight of the distance from the teacher's tokens")),
+        lambda_ratio_(r.real("lambda_ratio", 2, at_least(0),
+                             "weight of the distance from the wanted keep ratio")),
         tau_(r.real("tau", 1, above(0), "temperature of the Gumbel decisions")),
-        backbone_lr_scale_(r.real("backbone_lr_scale", 0.01, at_least(0), "learning rate of the trained network, relative")),
-        freeze_epochs_(r.real("freeze_epochs", 5, at_least(0), "epochs in which only the predictors learn")),
-        mask_eps_(r.real("mask_eps", 0, at_least(0), "added in the masked softmax; the authors' code has 1e-6")),
-        mask_max_is_all_(r.choice("mask_max", "kept", {"kept", "all"}, "keys over which the softmax takes its maximum") == "all") {
+        backbone_lr_scale_(r.real("backbone_lr_scale", 0.01, at_least(0),
+                                  "learning rate of the trained network, relative")),
+        freeze_epochs_(
+            r.real("freeze_epochs", 5, at_least(0), "epochs in which only the predictors learn")),
+        mask_eps_(r.real("mask_eps", 0, at_least(0),
+                         "added in the masked softmax; the authors' code has 1e-6")),
+        mask_max_is_all_(r.choice("mask_max", "kept", {"kept", "all"},
+                                  "keys over which the softmax takes its maximum") == "all") {
     for (size_t s = 0; s < at_.size(); ++s) {
       if (s > 0 && at_[s] <= at_[s - 1]) r.fail("at", "expected increasing block numbers");
     }
     if (at_.empty()) r.fail("at", "expected at least one block number");
     if (!counts_.empty() && counts_.size() != at_.size()) {
-      r.fail("counts", str("expected one count per entry of at (", at_.size(), "), got ", counts_.size()));
+      r.fail("counts",
+             str("expected one count per entry of at (", at_.size(), "), got ", counts_.size()));
     }
     where_ = r.where("at");
     address_ = r.address();
@@ -179,9 +216,12 @@ class DynamicVit final : public Method {
         for (const Parameter& p : predictors_[s]->parameters()) predictors.parameters.push_back(p);
       }
       noise_.push_back(run.random(str("gumbel.", s)));
-      run.wrap_tokens(block(s), Slot::kStructure, [this, s](const Tokens& t, const InnerTokens& inner, const Pass& pass) {
-        return inner(pass.is_training ? masked(t, s, pass) : keep_best(t, predictor(s), counts_[s], static_cast<int64_t>(s), pass));
-      });
+      run.wrap_tokens(block(s), Slot::kStructure,
+                      [this, s](const Tokens& t, const InnerTokens& inner, const Pass& pass) {
+                        return inner(pass.is_training ? masked(t, s, pass)
+                                                      : keep_best(t, predictor(s), counts_[s],
+                                                                  static_cast<int64_t>(s), pass));
+                      });
     }
     ParameterGroup backbone{.name = "backbone", .parameters = {}, .lr_scale = backbone_lr_scale_};
     for (const Parameter& p : run.net().parameters()) {
@@ -200,11 +240,14 @@ class DynamicVit final : public Method {
 
   void loss(Step& step) override {
     if (lambda_cls_ != 1) step.set_task(lambda_cls_ * step.task());
-    if (lambda_kl_ > 0) step.add_loss("kl", lambda_kl_ * kl_divergence(teach_->logits(), step.logits()));
+    if (lambda_kl_ > 0)
+      step.add_loss("kl", lambda_kl_ * kl_divergence(teach_->logits(), step.logits()));
     if (lambda_distill_ > 0) {
       const int64_t length = tokens_.value().dim(1);
       const Tensor f_t = teach_->value("norm.out").slice(1, num_special_, length);
-      step.add_loss("distill", lambda_distill_ * token_distance(slice(tokens_.value(), 1, num_special_, length), f_t, decisions_.back().value()));
+      step.add_loss("distill", lambda_distill_ *
+                                   token_distance(slice(tokens_.value(), 1, num_special_, length),
+                                                  f_t, decisions_.back().value()));
     }
     if (lambda_ratio_ > 0) {
       Variable total;
@@ -217,14 +260,17 @@ class DynamicVit final : public Method {
   }
 
   void after_update(Step& step) override {
-    for (size_t s = 0; s < decisions_.size(); ++s) step.run().log(str("keep", s + 1), mean(decisions_[s].value()).item());
+    for (size_t s = 0; s < decisions_.size(); ++s)
+      step.run().log(str("keep", s + 1), mean(decisions_[s].value()).item());
   }
 
   void finish(Run& run) override {
     Edit edit = run.edit();
     std::string lengths = std::to_string(patches_);
     for (size_t s = 0; s < at_.size(); ++s) {
-      edit.replace(block(s) + ".in", std::make_shared<KeepTop>(scorer_is_random_ ? nullptr : predictors_[s], counts_[s], static_cast<int64_t>(s), dim_));
+      edit.replace(block(s) + ".in",
+                   std::make_shared<KeepTop>(scorer_is_random_ ? nullptr : predictors_[s],
+                                             counts_[s], static_cast<int64_t>(s), dim_));
       lengths += str(" -> ", counts_[s], " before block ", at_[s]);
     }
     edit.apply();
@@ -234,38 +280,51 @@ class DynamicVit final : public Method {
  private:
   std::string block(size_t s) const { return str("blocks.", at_[s]); }
   double target_ratio(size_t s) const {
-    return ratio_is_given_ ? std::pow(keep_ratio_, static_cast<double>(s + 1)) : static_cast<double>(counts_[s]) / static_cast<double>(patches_);
+    return ratio_is_given_ ? std::pow(keep_ratio_, static_cast<double>(s + 1))
+                           : static_cast<double>(counts_[s]) / static_cast<double>(patches_);
   }
 
   /// Sizes from the network's own tensors; refuses what cannot work before the first batch.
   void read_structure(Network& net) {
-    const auto refuse = [this](const std::string& why) { throw RecipeError(str(where_, ": ", address_, ": ", why)); };
+    const auto refuse = [this](const std::string& why) {
+      throw RecipeError(str(where_, ": ", address_, ": ", why));
+    };
     if (!net.has_module("blocks.0") || !net.has_module("norm")) {
-      refuse(str("expected a vision transformer, got ", net.architecture().model, ", which has no blocks of tokens"));
+      refuse(str("expected a vision transformer, got ", net.architecture().model,
+                 ", which has no blocks of tokens"));
     }
     for (size_t s = 0; s < at_.size(); ++s) {
-      if (!net.has_module(block(s))) refuse(str("at: ", net.architecture().model, " has no block ", at_[s]));
+      if (!net.has_module(block(s)))
+        refuse(str("at: ", net.architecture().model, " has no block ", at_[s]));
     }
     const Parameter positions = net.parameter("pos_embed");
     dim_ = positions.value().dim(2);
     num_special_ = 1;
     patches_ = positions.value().dim(1) - num_special_;
     ratio_is_given_ = counts_.empty();
-    if (ratio_is_given_) counts_ = keep_counts(patches_, keep_ratio_, static_cast<int64_t>(at_.size()));
+    if (ratio_is_given_)
+      counts_ = keep_counts(patches_, keep_ratio_, static_cast<int64_t>(at_.size()));
     for (size_t s = 0; s < counts_.size(); ++s) {
       const int64_t before = s == 0 ? patches_ : counts_[s - 1];
-      if (counts_[s] < 1) refuse(str("keep_ratio ", keep_ratio_, " would leave no token of ", patches_, " at stage ", s + 1));
-      if (counts_[s] > before) refuse(str("counts: stage ", s + 1, " cannot keep ", counts_[s], " of ", before, " tokens"));
+      if (counts_[s] < 1)
+        refuse(str("keep_ratio ", keep_ratio_, " would leave no token of ", patches_, " at stage ",
+                   s + 1));
+      if (counts_[s] > before)
+        refuse(
+            str("counts: stage ", s + 1, " cannot keep ", counts_[s], " of ", before, " tokens"));
     }
   }
 
-  Predictor* predictor(size_t s) const { return scorer_is_random_ ? nullptr : predictors_[s].get(); }
+  Predictor* predictor(size_t s) const {
+    return scorer_is_random_ ? nullptr : predictors_[s].get();
+  }
 
   /// The training form of stage s: hides dropped tokens from the keys of all later attention.
   Tokens masked(const Tokens& t, size_t s, const Pass& pass) {
     const int64_t samples = t.x.dim(0), patches = t.length() - t.num_special;
     const Tensor everything = ones({samples, patches}, t.x.value().dtype());
-    const Variable before = t.mask.defined() ? slice(t.mask, 1, t.num_special, t.length()) : Variable(everything);
+    const Variable before =
+        t.mask.defined() ? slice(t.mask, 1, t.num_special, t.length()) : Variable(everything);
     Variable kept;
     if (scorer_is_random_) {
       // The same counts as at inference, chosen among what is left.
@@ -274,7 +333,8 @@ class DynamicVit final : public Method {
     } else {
       const Variable pi = predictors_[s]->scores(t, pass);
       const Variable yes = select(pi, 2, 0);
-      const Variable keep = gumbel_decision(yes, select(pi, 2, 1), noise_[s].logistic({samples, patches}, pass.position()), tau_);
+      const Variable keep = gumbel_decision(
+          yes, select(pi, 2, 1), noise_[s].logistic({samples, patches}, pass.position()), tau_);
       const Variable both = keep * before;
       kept = both + Variable(rescue(both.value(), before.value(), yes.value()));
     }
@@ -291,7 +351,8 @@ class DynamicVit final : public Method {
   std::vector<int64_t> counts_;
   bool scorer_is_random_;
   std::string teacher_;
-  double lambda_cls_, lambda_kl_, lambda_distill_, lambda_ratio_, tau_, backbone_lr_scale_, freeze_epochs_, mask_eps_;
+  double lambda_cls_, lambda_kl_, lambda_distill_, lambda_ratio_, tau_, backbone_lr_scale_,
+      freeze_epochs_, mask_eps_;
   bool mask_max_is_all_;
   std::string where_, address_;  // of the recipe section, for errors
 
@@ -306,7 +367,8 @@ class DynamicVit final : public Method {
 };
 
 const Registered<DynamicVit> registered("dynamicvit", "arXiv:2106.02034",
-                                        "small predictors drop patch tokens between blocks", ResultKind::kDenseSmaller);
+                                        "small predictors drop patch tokens between blocks",
+                                        ResultKind::kDenseSmaller);
 const RegisteredModule<KeepTop> registered_part("dynamicvit_keep_top");
 
 }  // namespace

@@ -8,14 +8,19 @@ namespace vtrain {
 namespace {
 int64_t checked_heads(int64_t dim, int64_t num_heads) {
   if (num_heads < 1 || dim % num_heads != 0) {
-    throw RecipeError(str("attention: expected a width divisible by the number of heads, got width ", dim, " and ", num_heads, " heads"));
+    throw RecipeError(
+        str("attention: expected a width divisible by the number of heads, got width ", dim,
+            " and ", num_heads, " heads"));
   }
   return num_heads;
 }
 }  // namespace
 
 SelfAttention::SelfAttention(int64_t dim, int64_t num_heads)
-    : num_heads_(checked_heads(dim, num_heads)), head_dim_(dim / num_heads), qkv_(dim, 3 * dim), proj_(dim, dim) {
+    : num_heads_(checked_heads(dim, num_heads)),
+      head_dim_(dim / num_heads),
+      qkv_(dim, 3 * dim),
+      proj_(dim, dim) {
   add("qkv", qkv_);
   add("proj", proj_);
 }

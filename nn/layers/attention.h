@@ -4,9 +4,9 @@
 
 namespace vtrain {
 
-/// Multi-head self-attention: proj(softmax(q k^T / sqrt(head_dim)) v), with q, k, v = qkv(x) split by head.
-/// Vaswani et al., "Attention Is All You Need", NeurIPS 2017, arXiv:1706.03762. Keys that tokens.mask hides are read by no other
-/// token (tensor/ops/attention.h).
+/// Multi-head self-attention: proj(softmax(q k^T / sqrt(head_dim)) v), with q, k, v = qkv(x) split
+/// by head. Vaswani et al., "Attention Is All You Need", NeurIPS 2017, arXiv:1706.03762. Keys that
+/// tokens.mask hides are read by no other token (tensor/ops/attention.h).
 ///   x (N, L, dim) -> (N, L, dim)
 class SelfAttention final : public Module {
  public:

@@ -5,7 +5,12 @@
 namespace vtrain {
 
 Block::Block(int64_t dim, int64_t num_heads, int64_t hidden_dim, double drop_path)
-    : norm1_(dim), norm2_(dim), attn_(dim, num_heads), mlp_(dim, hidden_dim), drop_path1_(drop_path), drop_path2_(drop_path) {
+    : norm1_(dim),
+      norm2_(dim),
+      attn_(dim, num_heads),
+      mlp_(dim, hidden_dim),
+      drop_path1_(drop_path),
+      drop_path2_(drop_path) {
   add("norm1", norm1_);
   add("attn", attn_);
   add("drop_path1", drop_path1_);

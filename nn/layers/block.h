@@ -16,7 +16,8 @@ class Station final : public Module {
 /// A pre-norm transformer block: x += drop_path(attn(norm1(x))); x += drop_path(mlp(norm2(x))).
 /// Dosovitskiy et al., arXiv:2010.11929, eqs. 2 and 3.
 ///
-/// Three stations change tokens: the block's input ("blocks.3.in"), `after_attention` between the halves, and the block's output.
+/// Three stations change tokens: the block's input ("blocks.3.in"), `after_attention` between the
+/// halves, and the block's output.
 class Block final : public Module {
  public:
   Block(int64_t dim, int64_t num_heads, int64_t hidden_dim, double drop_path);

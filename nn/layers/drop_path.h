@@ -4,8 +4,9 @@
 
 namespace vtrain {
 
-/// Stochastic depth, per sample: in training a branch is dropped with probability `rate`, survivors are scaled by 1 / (1 - rate).
-/// Huang et al., "Deep Networks with Stochastic Depth", ECCV 2016, arXiv:1603.09382.   x (N, ...)
+/// Stochastic depth, per sample: in training a branch is dropped with probability `rate`, survivors
+/// are scaled by 1 / (1 - rate). Huang et al., "Deep Networks with Stochastic Depth", ECCV 2016,
+/// arXiv:1603.09382.   x (N, ...)
 class DropPath final : public Module {
  public:
   explicit DropPath(double rate) : rate_(rate) {}

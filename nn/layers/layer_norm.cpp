@@ -5,7 +5,9 @@
 namespace vtrain {
 
 LayerNorm::LayerNorm(int64_t dim, double eps)
-    : eps_(eps), weight_(add("weight", Parameter({dim}, Init::ones()))), bias_(add("bias", Parameter({dim}, Init::zeros()))) {}
+    : eps_(eps),
+      weight_(add("weight", Parameter({dim}, Init::ones()))),
+      bias_(add("bias", Parameter({dim}, Init::zeros()))) {}
 
 Variable LayerNorm::forward(const Variable& x, const Pass& pass) {
   return layer_norm(x, weight_.effective(pass), bias_.effective(pass), eps_);

@@ -4,7 +4,8 @@
 
 namespace vtrain {
 
-/// Layer normalisation over the last axis (Ba, Kiros, Hinton, arXiv:1607.06450).   x (..., dim) -> (..., dim)
+/// Layer normalisation over the last axis (Ba, Kiros, Hinton, arXiv:1607.06450).   x (..., dim) ->
+/// (..., dim)
 class LayerNorm final : public Module {
  public:
   explicit LayerNorm(int64_t dim, double eps = 1e-6);

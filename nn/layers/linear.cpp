@@ -5,8 +5,11 @@
 namespace vtrain {
 
 Linear::Linear(int64_t in, int64_t out)
-    : weight_(add("weight", Parameter({out, in}, Init::normal(0.02)))), bias_(add("bias", Parameter({out}, Init::zeros()))) {}
+    : weight_(add("weight", Parameter({out, in}, Init::normal(0.02)))),
+      bias_(add("bias", Parameter({out}, Init::zeros()))) {}
 
-Variable Linear::forward(const Variable& x, const Pass& pass) { return linear(x, weight_.effective(pass), bias_.effective(pass)); }
+Variable Linear::forward(const Variable& x, const Pass& pass) {
+  return linear(x, weight_.effective(pass), bias_.effective(pass));
+}
 
 }  // namespace vtrain

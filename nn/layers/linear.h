@@ -4,7 +4,8 @@
 
 namespace vtrain {
 
-/// y = x weight^T + bias.   x (..., in) -> (..., out); weight (out, in), bias (out). Weights start normal with std 0.02 (timm).
+/// y = x weight^T + bias.   x (..., in) -> (..., out); weight (out, in), bias (out). Weights start
+/// normal with std 0.02 (timm).
 class Linear final : public Module {
  public:
   Linear(int64_t in, int64_t out);

@@ -8,6 +8,8 @@ Mlp::Mlp(int64_t dim, int64_t hidden_dim) : fc1_(dim, hidden_dim), fc2_(hidden_d
   add("fc2", fc2_);
 }
 
-Variable Mlp::forward(const Variable& x, const Pass& pass) { return fc2_(act_(fc1_(x, pass), pass), pass); }
+Variable Mlp::forward(const Variable& x, const Pass& pass) {
+  return fc2_(act_(fc1_(x, pass), pass), pass);
+}
 
 }  // namespace vtrain

@@ -12,8 +12,10 @@ Registry<ModelInfo>& models() {
 }  // namespace
 
 RegisteredModel::RegisteredModel(std::string name, std::string description, std::string paper,
-                                 std::function<std::unique_ptr<Model>(const ModelOptions&)> make, const char* file) {
-  ModelInfo info{std::move(name), std::move(description), std::move(paper), tree_path(file), std::move(make)};
+                                 std::function<std::unique_ptr<Model>(const ModelOptions&)> make,
+                                 const char* file) {
+  ModelInfo info{std::move(name), std::move(description), std::move(paper), tree_path(file),
+                 std::move(make)};
   const std::string key = info.name, where = info.file;
   models().add(key, std::move(info), where);
 }
@@ -29,7 +31,9 @@ const ModelInfo& find_model(const std::string& name) {
   std::vector<std::string> names;
   for (const auto& [known, entry] : models().entries()) names.push_back(known);
   const std::string close = nearest(name, names);
-  throw RecipeError(str("unknown model ", name, close.empty() ? "; `vtrain list models` shows what there is" : "; did you mean " + close + "?"));
+  throw RecipeError(str("unknown model ", name,
+                        close.empty() ? "; `vtrain list models` shows what there is"
+                                      : "; did you mean " + close + "?"));
 }
 
 }  // namespace vtrain

@@ -12,8 +12,9 @@ namespace vtrain {
 
 /// What a network computes for a batch.
 struct Outputs {
-  Variable logits;                        // (N, K)
-  std::map<std::string, Variable> heads;  // further heads by name, e.g. a distillation token's logits
+  Variable logits;  // (N, K)
+  std::map<std::string, Variable>
+      heads;  // further heads by name, e.g. a distillation token's logits
 };
 
 /// A whole network: images (N, C, H, W), channels last, to logits.
@@ -40,7 +41,8 @@ struct ModelInfo {
 class RegisteredModel {
  public:
   RegisteredModel(std::string name, std::string description, std::string paper,
-                  std::function<std::unique_ptr<Model>(const ModelOptions&)> make, const char* file = __builtin_FILE());
+                  std::function<std::unique_ptr<Model>(const ModelOptions&)> make,
+                  const char* file = __builtin_FILE());
 };
 
 /// In order of names.

@@ -8,25 +8,34 @@
 
 namespace vtrain {
 
-PatchEmbed::Projection::Projection(int64_t channels, int64_t patch_size, int64_t dim) : patch_size_(patch_size) {
-  const double bound = 1 / std::sqrt(static_cast<double>(channels * patch_size * patch_size));  // a convolution's default
+PatchEmbed::Projection::Projection(int64_t channels, int64_t patch_size, int64_t dim)
+    : patch_size_(patch_size) {
+  const double bound = 1 / std::sqrt(static_cast<double>(channels * patch_size *
+                                                         patch_size));  // a convolution's default
   weight_ = add("weight", Parameter({dim, channels, patch_size, patch_size}, Init::uniform(bound)));
   bias_ = add("bias", Parameter({dim}, Init::uniform(bound)));
 }
 
 Variable PatchEmbed::Projection::forward(const Variable& images, const Pass& pass) {
   const Variable weight = weight_.effective(pass);
-  return linear(patchify(images, patch_size_), reshape(weight, {weight.dim(0), -1}), bias_.effective(pass));
+  return linear(patchify(images, patch_size_), reshape(weight, {weight.dim(0), -1}),
+                bias_.effective(pass));
 }
 
-PatchEmbed::PatchEmbed(int64_t channels, int64_t patch_size, int64_t dim) : proj_(channels, patch_size, dim) { add("proj", proj_); }
+PatchEmbed::PatchEmbed(int64_t channels, int64_t patch_size, int64_t dim)
+    : proj_(channels, patch_size, dim) {
+  add("proj", proj_);
+}
 
-Variable PatchEmbed::forward(const Variable& images, const Pass& pass) { return proj_(images, pass); }
+Variable PatchEmbed::forward(const Variable& images, const Pass& pass) {
+  return proj_(images, pass);
+}
 
 namespace {
 const VitConfig& checked(const VitConfig& c) {
   if (c.image_size % c.patch_size != 0) {
-    throw RecipeError(str("vit: expected an image size divisible by the patch size ", c.patch_size, ", got ", c.image_size));
+    throw RecipeError(str("vit: expected an image size divisible by the patch size ", c.patch_size,
+                          ", got ", c.image_size));
   }
   return c;
 }
@@ -42,8 +51,11 @@ Vit::Vit(const VitConfig& config)
   pos_embed_ = add("pos_embed", Parameter({1, side * side + 1, config.dim}, Init::normal(0.02)));
   add("patch_embed", patch_embed_);
   for (int64_t i = 0; i < config.depth; ++i) {
-    const double rate = config.depth > 1 ? config.drop_path * static_cast<double>(i) / static_cast<double>(config.depth - 1) : 0;
-    blocks_.push_back(std::make_unique<Block>(config.dim, config.num_heads, config.hidden_dim, rate));
+    const double rate = config.depth > 1 ? config.drop_path * static_cast<double>(i) /
+                                               static_cast<double>(config.depth - 1)
+                                         : 0;
+    blocks_.push_back(
+        std::make_unique<Block>(config.dim, config.num_heads, config.hidden_dim, rate));
     add(str("blocks.", i), *blocks_.back());
   }
   add("norm", norm_);
@@ -52,7 +64,8 @@ Vit::Vit(const VitConfig& config)
 
 Outputs Vit::outputs(const Variable& images, const Pass& pass) {
   const Shape wanted{images.dim(0), config_.channels, config_.image_size, config_.image_size};
-  if (images.shape() != wanted) throw ShapeError(str("[vit] images ", images.shape(), ": expected ", wanted));
+  if (images.shape() != wanted)
+    throw ShapeError(str("[vit] images ", images.shape(), ": expected ", wanted));
   const Variable patches = patch_embed_(images, pass);
   const Variable cls_token = expand(cls_token_.effective(pass), {images.dim(0), 1, config_.dim});
   Tokens t;
@@ -85,14 +98,22 @@ auto maker(const Size& size) {
 const char* const kVit = "arXiv:2010.11929";
 const char* const kDeit = "arXiv:2012.12877";
 const RegisteredModel models[] = {
-    {"vit_tiny_patch16_224", "ViT, width 192, 12 blocks, 3 heads", kVit, maker({192, 12, 3, 768, 16})},
-    {"vit_small_patch16_224", "ViT, width 384, 12 blocks, 6 heads", kVit, maker({384, 12, 6, 1536, 16})},
-    {"vit_base_patch16_224", "ViT, width 768, 12 blocks, 12 heads", kVit, maker({768, 12, 12, 3072, 16})},
-    {"deit_tiny_patch16_224", "DeiT, width 192, 12 blocks, 3 heads", kDeit, maker({192, 12, 3, 768, 16})},
-    {"deit_small_patch16_224", "DeiT, width 384, 12 blocks, 6 heads", kDeit, maker({384, 12, 6, 1536, 16})},
-    {"deit_base_patch16_224", "DeiT, width 768, 12 blocks, 12 heads", kDeit, maker({768, 12, 12, 3072, 16})},
-    {"deit_mini_patch4_28", "DeiT for 28x28 images: width 96, 8 blocks, 3 heads, 49 patches", kDeit, maker({96, 8, 3, 384, 4})},
-    {"deit_micro_patch4_28", "DeiT for tests on 28x28 images: width 96, 6 blocks, 4 heads", kDeit, maker({96, 6, 4, 384, 4})},
+    {"vit_tiny_patch16_224", "ViT, width 192, 12 blocks, 3 heads", kVit,
+     maker({192, 12, 3, 768, 16})},
+    {"vit_small_patch16_224", "ViT, width 384, 12 blocks, 6 heads", kVit,
+     maker({384, 12, 6, 1536, 16})},
+    {"vit_base_patch16_224", "ViT, width 768, 12 blocks, 12 heads", kVit,
+     maker({768, 12, 12, 3072, 16})},
+    {"deit_tiny_patch16_224", "DeiT, width 192, 12 blocks, 3 heads", kDeit,
+     maker({192, 12, 3, 768, 16})},
+    {"deit_small_patch16_224", "DeiT, width 384, 12 blocks, 6 heads", kDeit,
+     maker({384, 12, 6, 1536, 16})},
+    {"deit_base_patch16_224", "DeiT, width 768, 12 blocks, 12 heads", kDeit,
+     maker({768, 12, 12, 3072, 16})},
+    {"deit_mini_patch4_28", "DeiT for 28x28 images: width 96, 8 blocks, 3 heads, 49 patches", kDeit,
+     maker({96, 8, 3, 384, 4})},
+    {"deit_micro_patch4_28", "DeiT for tests on 28x28 images: width 96, 6 blocks, 4 heads", kDeit,
+     maker({96, 6, 4, 384, 4})},
 };
 }  // namespace
 

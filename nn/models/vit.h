@@ -15,8 +15,9 @@ struct VitConfig {
   double drop_path = 0;
 };
 
-/// Images to patch tokens: a convolution whose kernel equals its stride, computed as one linear layer over patches. Its weight keeps
-/// the convolution's shape (dim, channels, patch, patch), as timm stores it.
+/// Images to patch tokens: a convolution whose kernel equals its stride, computed as one linear
+/// layer over patches. Its weight keeps the convolution's shape (dim, channels, patch, patch), as
+/// timm stores it.
 ///   images (N, C, H, W) -> (N, H/patch * W/patch, dim)
 class PatchEmbed final : public Module {
  public:
@@ -37,8 +38,9 @@ class PatchEmbed final : public Module {
   Projection proj_;
 };
 
-/// Vision transformer with a class token: Dosovitskiy et al., "An Image Is Worth 16x16 Words", ICLR 2021, arXiv:2010.11929;
-/// sizes Ti and S: Touvron et al. (DeiT), ICML 2021, arXiv:2012.12877. Parameter paths are timm's.
+/// Vision transformer with a class token: Dosovitskiy et al., "An Image Is Worth 16x16 Words", ICLR
+/// 2021, arXiv:2010.11929; sizes Ti and S: Touvron et al. (DeiT), ICML 2021, arXiv:2012.12877.
+/// Parameter paths are timm's.
 ///   images (N, C, H, W) -> logits (N, K)
 class Vit final : public Model {
  public:

@@ -15,13 +15,15 @@ Registry<Entry>& optimizers() {
 }
 }  // namespace
 
-RegisteredOptimizer::RegisteredOptimizer(const std::string& name, std::string description, Make make, const char* file) {
+RegisteredOptimizer::RegisteredOptimizer(const std::string& name, std::string description,
+                                         Make make, const char* file) {
   optimizers().add(name, {std::move(description), std::move(make)}, tree_path(file));
 }
 
 std::vector<OptimizerInfo> registered_optimizers() {
   std::vector<OptimizerInfo> all;
-  for (const auto& [name, entry] : optimizers().entries()) all.push_back({name, entry.first.description, entry.second});
+  for (const auto& [name, entry] : optimizers().entries())
+    all.push_back({name, entry.first.description, entry.second});
   return all;
 }
 
@@ -31,12 +33,14 @@ OptimizerOptions read_optimizer(Recipe optim) {
   const std::string name = optim.choice("name", "adamw", names, "the optimizer");
   OptimizerOptions options;
   options.lr = optim.real("lr", 1e-3, above(0), "base learning rate");
-  options.clip_grad = optim.maybe_real("clip_grad", above(0), "largest global norm of the gradient; null: no clipping");
+  options.clip_grad = optim.maybe_real("clip_grad", above(0),
+                                       "largest global norm of the gradient; null: no clipping");
   options.optimizer = optimizers().find(name)->make(optim);
   return options;
 }
 
-Optimizer::Slots& Optimizer::slots(const Parameter& parameter, const std::vector<std::string>& names) {
+Optimizer::Slots& Optimizer::slots(const Parameter& parameter,
+                                   const std::vector<std::string>& names) {
   Slots& own = slots_[parameter.id()];
   own.path = parameter.path();  // helpers may move when a phase ends
   for (const std::string& name : names) {
@@ -55,15 +59,17 @@ std::map<std::string, Tensor> Optimizer::state() const {
   return tensors;
 }
 
-void Optimizer::load_state(const std::map<std::string, Tensor>& tensors, const std::vector<Parameter>& parameters,
-                           const std::string& from) {
+void Optimizer::load_state(const std::map<std::string, Tensor>& tensors,
+                           const std::vector<Parameter>& parameters, const std::string& from) {
   slots_.clear();
   for (const auto& [full_name, tensor] : tensors) {
     const size_t dot = full_name.find('.');
-    const std::string name = full_name.substr(0, dot), path = dot == std::string::npos ? "" : full_name.substr(dot + 1);
+    const std::string name = full_name.substr(0, dot),
+                      path = dot == std::string::npos ? "" : full_name.substr(dot + 1);
     const Parameter* owner = nullptr;
     for (const Parameter& p : parameters) owner = p.path() == path ? &p : owner;
-    if (owner == nullptr) throw CheckpointError(str(from, ": optimizer state ", full_name, " belongs to no parameter"));
+    if (owner == nullptr)
+      throw CheckpointError(str(from, ": optimizer state ", full_name, " belongs to no parameter"));
     Slots& own = slots_[owner->id()];
     own.path = path;
     if (name == "steps") {
@@ -71,7 +77,8 @@ void Optimizer::load_state(const std::map<std::string, Tensor>& tensors, const s
       continue;
     }
     if (tensor.shape() != owner->value().shape()) {
-      throw CheckpointError(str(from, ": optimizer state ", full_name, ": expected shape ", owner->value().shape(), ", got ", tensor.shape()));
+      throw CheckpointError(str(from, ": optimizer state ", full_name, ": expected shape ",
+                                owner->value().shape(), ", got ", tensor.shape()));
     }
     own.tensors[name] = tensor;
   }
@@ -79,7 +86,8 @@ void Optimizer::load_state(const std::map<std::string, Tensor>& tensors, const s
 
 bool is_undecayed(const Parameter& parameter) {
   const std::string& path = parameter.path();
-  return parameter.value().ndim() <= 1 || path.ends_with("cls_token") || path.ends_with("dist_token") || path.ends_with("pos_embed");
+  return parameter.value().ndim() <= 1 || path.ends_with("cls_token") ||
+         path.ends_with("dist_token") || path.ends_with("pos_embed");
 }
 
 }  // namespace vtrain

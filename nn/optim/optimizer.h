@@ -17,21 +17,26 @@ struct ParameterGroup {
   std::string name;
   std::vector<Parameter> parameters;
   double lr_scale = 1;
-  std::optional<double> weight_decay = {};  // empty: the optimizer's, 0 for what has one dimension, for tokens and position tables
+  std::optional<double> weight_decay =
+      {};  // empty: the optimizer's, 0 for what has one dimension, for tokens and position tables
 };
 
-/// Updates parameters from their gradients. State is keyed by the parameter, named by its path in files.
+/// Updates parameters from their gradients. State is keyed by the parameter, named by its path in
+/// files.
 class Optimizer {
  public:
   virtual ~Optimizer() = default;
 
-  /// One update of every parameter that has a gradient and is not frozen; gradients are scaled by `grad_scale` first.
+  /// One update of every parameter that has a gradient and is not frozen; gradients are scaled by
+  /// `grad_scale` first.
   virtual void step(const std::vector<ParameterGroup>& groups, double lr, double grad_scale) = 0;
 
   /// "exp_avg.blocks.0.norm1.weight" -> tensor, and counters as one-element f64 tensors.
   std::map<std::string, Tensor> state() const;
-  /// Takes over what `state()` gave, for these parameters. Throws CheckpointError for a name or shape that does not fit.
-  void load_state(const std::map<std::string, Tensor>& tensors, const std::vector<Parameter>& parameters, const std::string& from);
+  /// Takes over what `state()` gave, for these parameters. Throws CheckpointError for a name or
+  /// shape that does not fit.
+  void load_state(const std::map<std::string, Tensor>& tensors,
+                  const std::vector<Parameter>& parameters, const std::string& from);
 
  protected:
   struct Slots {
@@ -63,11 +68,13 @@ std::vector<OptimizerInfo> registered_optimizers();
 
 class RegisteredOptimizer {
  public:
-  RegisteredOptimizer(const std::string& name, std::string description, std::function<std::unique_ptr<Optimizer>(Recipe&)> make,
+  RegisteredOptimizer(const std::string& name, std::string description,
+                      std::function<std::unique_ptr<Optimizer>(Recipe&)> make,
                       const char* file = __builtin_FILE());
 };
 
-/// Whether weight decay leaves this parameter alone: one dimension (norms, biases), class tokens, position tables (timm).
+/// Whether weight decay leaves this parameter alone: one dimension (norms, biases), class tokens,
+/// position tables (timm).
 bool is_undecayed(const Parameter& parameter);
 
 }  // namespace vtrain

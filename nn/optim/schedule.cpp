@@ -18,7 +18,8 @@ class Warmed : public Schedule {
  public:
   explicit Warmed(const Common& common) : c_(common) {}
   double lr(double epoch) const final {
-    if (epoch < c_.warmup_epochs) return c_.warmup_lr + (c_.base_lr - c_.warmup_lr) * epoch / c_.warmup_epochs;
+    if (epoch < c_.warmup_epochs)
+      return c_.warmup_lr + (c_.base_lr - c_.warmup_lr) * epoch / c_.warmup_epochs;
     return after_warmup(epoch);
   }
 
@@ -27,14 +28,16 @@ class Warmed : public Schedule {
   const Common c_;
 };
 
-/// min + (base - min) (1 + cos(pi t)) / 2, t from 0 to 1 after the warm-up. Loshchilov, Hutter, arXiv:1608.03983, without restarts.
+/// min + (base - min) (1 + cos(pi t)) / 2, t from 0 to 1 after the warm-up. Loshchilov, Hutter,
+/// arXiv:1608.03983, without restarts.
 class Cosine final : public Warmed {
  public:
   Cosine(Recipe&, const Common& common) : Warmed(common) {}
 
  private:
   double after_warmup(double epoch) const override {
-    const double t = std::clamp((epoch - c_.warmup_epochs) / std::max(c_.epochs - c_.warmup_epochs, 1e-9), 0.0, 1.0);
+    const double t = std::clamp(
+        (epoch - c_.warmup_epochs) / std::max(c_.epochs - c_.warmup_epochs, 1e-9), 0.0, 1.0);
     return c_.min_lr + (c_.base_lr - c_.min_lr) * 0.5 * (1 + std::cos(M_PI * t));
   }
 };
@@ -45,11 +48,13 @@ class StepDrops final : public Warmed {
   StepDrops(Recipe& r, const Common& common)
       : Warmed(common),
         drops_(r.reals("drops", {}, at_least(0), "epochs at which the rate drops")),
-        factor_(r.real("factor", 0.1, in_open_low(0, 1), "what the rate is multiplied by at a drop")) {}
+        factor_(
+            r.real("factor", 0.1, in_open_low(0, 1), "what the rate is multiplied by at a drop")) {}
 
  private:
   double after_warmup(double epoch) const override {
-    const auto passed = std::count_if(drops_.begin(), drops_.end(), [epoch](double drop) { return epoch >= drop; });
+    const auto passed =
+        std::count_if(drops_.begin(), drops_.end(), [epoch](double drop) { return epoch >= drop; });
     return std::max(c_.min_lr, c_.base_lr * std::pow(factor_, static_cast<double>(passed)));
   }
   std::vector<double> drops_;
@@ -81,14 +86,18 @@ constexpr Entry kSchedules[] = {{"cosine", "half a cosine from lr to min_lr", ma
 std::unique_ptr<Schedule> read_schedule(Recipe sched, double base_lr, double epochs) {
   std::vector<std::string> names;
   for (const Entry& entry : kSchedules) names.emplace_back(entry.name);
-  const std::string name = sched.choice("name", "cosine", names, "shape of the learning rate over the phase");
-  const Common common{.base_lr = base_lr,
-                      .epochs = epochs,
-                      .warmup_epochs = sched.real("warmup_epochs", 0, at_least(0), "epochs of linear warm-up"),
-                      .warmup_lr = sched.real("warmup_lr", 1e-6, at_least(0), "rate at the first step of the warm-up"),
-                      .min_lr = sched.real("min_lr", 0, at_least(0), "floor of the rate")};
+  const std::string name =
+      sched.choice("name", "cosine", names, "shape of the learning rate over the phase");
+  const Common common{
+      .base_lr = base_lr,
+      .epochs = epochs,
+      .warmup_epochs = sched.real("warmup_epochs", 0, at_least(0), "epochs of linear warm-up"),
+      .warmup_lr =
+          sched.real("warmup_lr", 1e-6, at_least(0), "rate at the first step of the warm-up"),
+      .min_lr = sched.real("min_lr", 0, at_least(0), "floor of the rate")};
   if (common.warmup_epochs >= epochs && common.warmup_epochs > 0) {
-    sched.fail("warmup_epochs", str("expected less than the phase's ", epochs, " epochs, got ", common.warmup_epochs));
+    sched.fail("warmup_epochs", str("expected less than the phase's ", epochs, " epochs, got ",
+                                    common.warmup_epochs));
   }
   for (const Entry& entry : kSchedules) {
     if (name == entry.name) return entry.make(sched, common);
@@ -98,7 +107,8 @@ std::unique_ptr<Schedule> read_schedule(Recipe sched, double base_lr, double epo
 
 std::vector<ScheduleInfo> registered_schedules() {
   std::vector<ScheduleInfo> all;
-  for (const Entry& entry : kSchedules) all.push_back({entry.name, entry.description, tree_path(__FILE__)});
+  for (const Entry& entry : kSchedules)
+    all.push_back({entry.name, entry.description, tree_path(__FILE__)});
   return all;
 }
 

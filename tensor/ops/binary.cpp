@@ -7,8 +7,10 @@ namespace vtrain {
 Shape broadcast_shape(const char* op, const Shape& a, const Shape& b) {
   Shape shape(std::max(a.size(), b.size()), 1);
   for (size_t i = 0; i < shape.size(); ++i) {
-    const int64_t x = i < a.size() ? a[a.size() - 1 - i] : 1, y = i < b.size() ? b[b.size() - 1 - i] : 1;
-    if (x != y && x != 1 && y != 1) throw ShapeError(str('[', op, "] b ", b, ": does not broadcast with a ", a));
+    const int64_t x = i < a.size() ? a[a.size() - 1 - i] : 1,
+                  y = i < b.size() ? b[b.size() - 1 - i] : 1;
+    if (x != y && x != 1 && y != 1)
+      throw ShapeError(str('[', op, "] b ", b, ": does not broadcast with a ", a));
     shape[shape.size() - 1 - i] = x == 1 ? y : x;
   }
   return shape;
@@ -23,11 +25,17 @@ Tensor apply(const char* name, BinaryOp op, const Tensor& a, const Tensor& b) {
 }  // namespace
 
 Tensor add(const Tensor& a, const Tensor& b) { return apply("add", BinaryOp::kAdd, a, b); }
-Tensor subtract(const Tensor& a, const Tensor& b) { return apply("subtract", BinaryOp::kSubtract, a, b); }
-Tensor multiply(const Tensor& a, const Tensor& b) { return apply("multiply", BinaryOp::kMultiply, a, b); }
+Tensor subtract(const Tensor& a, const Tensor& b) {
+  return apply("subtract", BinaryOp::kSubtract, a, b);
+}
+Tensor multiply(const Tensor& a, const Tensor& b) {
+  return apply("multiply", BinaryOp::kMultiply, a, b);
+}
 Tensor divide(const Tensor& a, const Tensor& b) { return apply("divide", BinaryOp::kDivide, a, b); }
 Tensor add(const Tensor& a, double b) { return add(a, full({}, b, a.dtype(), a.device())); }
-Tensor multiply(const Tensor& a, double b) { return multiply(a, full({}, b, a.dtype(), a.device())); }
+Tensor multiply(const Tensor& a, double b) {
+  return multiply(a, full({}, b, a.dtype(), a.device()));
+}
 
 void accumulate(Tensor& y, const Tensor& x) {
   check_floating("accumulate", "y", y);

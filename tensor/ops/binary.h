@@ -5,7 +5,8 @@
 
 namespace vtrain {
 
-/// z = a (op) b, element by element, with NumPy's broadcasting: shapes are aligned at the right, extents of 1 repeat.
+/// z = a (op) b, element by element, with NumPy's broadcasting: shapes are aligned at the right,
+/// extents of 1 repeat.
 ///   a, b  f32 or f64, one dtype and device       z  of the broadcast shape
 /// Throws ShapeError if the shapes do not broadcast. A double stands for a one-element tensor.
 Tensor add(const Tensor& a, const Tensor& b);

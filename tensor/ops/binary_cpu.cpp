@@ -8,7 +8,8 @@ namespace {
 
 constexpr int64_t kGrain = 16384;  // elements; below that a second thread costs more than it saves
 
-/// z[i] = f(a[i * a_step], b[i * b_step]); the common steps 0 and 1 get loops the compiler turns into vectors.
+/// z[i] = f(a[i * a_step], b[i * b_step]); the common steps 0 and 1 get loops the compiler turns
+/// into vectors.
 template <class T, class F>
 void row(int64_t n, const T* a, int64_t a_step, const T* b, int64_t b_step, T* z, const F& f) {
   if (a_step == 1 && b_step == 1) {
@@ -31,8 +32,9 @@ Tensor loop(const Tensor& a, const Tensor& b, const Shape& shape, const F& f) {
   T* const pz = z.data<T>();
   if (same_memory) {
     const int64_t b_step = b.shape() == shape ? 1 : 0;
-    parallel_for(z.numel(), kGrain,
-                 [&](int64_t begin, int64_t end) { row(end - begin, pa + begin, 1, pb + b_step * begin, b_step, pz + begin, f); });
+    parallel_for(z.numel(), kGrain, [&](int64_t begin, int64_t end) {
+      row(end - begin, pa + begin, 1, pb + b_step * begin, b_step, pz + begin, f);
+    });
     return z;
   }
   if (z.numel() == 0) return z;
@@ -41,8 +43,8 @@ Tensor loop(const Tensor& a, const Tensor& b, const Shape& shape, const F& f) {
   const int64_t a_step = shape.empty() ? 0 : sa.back(), b_step = shape.empty() ? 0 : sb.back();
   parallel_for(rows, std::max<int64_t>(1, kGrain / n), [&](int64_t begin, int64_t end) {
     for (int64_t r = begin; r < end; ++r) {
-      row(n, pa + (shape.empty() ? 0 : row_offset(shape, sa, r)), a_step, pb + (shape.empty() ? 0 : row_offset(shape, sb, r)), b_step,
-          pz + r * n, f);
+      row(n, pa + (shape.empty() ? 0 : row_offset(shape, sa, r)), a_step,
+          pb + (shape.empty() ? 0 : row_offset(shape, sb, r)), b_step, pz + r * n, f);
     }
   });
   return z;
@@ -51,10 +53,14 @@ Tensor loop(const Tensor& a, const Tensor& b, const Shape& shape, const F& f) {
 Tensor apply(BinaryOp op, const Tensor& a, const Tensor& b, const Shape& shape) {
   return dispatch_floating("binary", a.dtype(), [&]<class T>(T) {
     switch (op) {
-      case BinaryOp::kAdd: return loop<T>(a, b, shape, [](T x, T y) { return x + y; });
-      case BinaryOp::kSubtract: return loop<T>(a, b, shape, [](T x, T y) { return x - y; });
-      case BinaryOp::kMultiply: return loop<T>(a, b, shape, [](T x, T y) { return x * y; });
-      case BinaryOp::kDivide: return loop<T>(a, b, shape, [](T x, T y) { return x / y; });
+      case BinaryOp::kAdd:
+        return loop<T>(a, b, shape, [](T x, T y) { return x + y; });
+      case BinaryOp::kSubtract:
+        return loop<T>(a, b, shape, [](T x, T y) { return x - y; });
+      case BinaryOp::kMultiply:
+        return loop<T>(a, b, shape, [](T x, T y) { return x * y; });
+      case BinaryOp::kDivide:
+        return loop<T>(a, b, shape, [](T x, T y) { return x / y; });
     }
     return Tensor();
   });

@@ -67,7 +67,7 @@ int64_t grain_of(int64_t channels) {
 LayerNormOutput forward(const Tensor& x, const Tensor& weight, const Tensor& bias, double eps) {
   const int64_t channels = x.dim(-1), rows = channels > 0 ? x.numel() / channels : 0;
   LayerNormOutput result{empty_like(x), Tensor::empty({rows}, x.dtype(), x.device()),
-                   Tensor::empty({rows}, x.dtype(), x.device())};
+                         Tensor::empty({rows}, x.dtype(), x.device())};
   dispatch_floating("layer_norm", x.dtype(), [&]<class T>(T) {
     const T *const in = x.data<T>(), *const w = data_or_null<T>(weight),
                    *const b = data_or_null<T>(bias);

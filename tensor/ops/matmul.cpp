@@ -21,7 +21,9 @@ Tensor as_batch(const Tensor& x) {
   return readable(x.reshape({-1, x.dim(-2), x.dim(-1)}));
 }
 
-Tensor as_rows(const Tensor& x) { return x.reshape({1, x.numel() / std::max<int64_t>(x.dim(-1), 1), x.dim(-1)}); }
+Tensor as_rows(const Tensor& x) {
+  return x.reshape({1, x.numel() / std::max<int64_t>(x.dim(-1), 1), x.dim(-1)});
+}
 
 }  // namespace
 
@@ -34,7 +36,8 @@ Tensor matmul(const Tensor& a, const Tensor& b) {
     leading_a.resize(leading_a.size() - 2);
     leading_b.resize(leading_b.size() - 2);
   }
-  if (!fits || leading_a != leading_b) throw ShapeError(str("[matmul] b ", b.shape(), ": expected (..., K, N) for a ", a.shape()));
+  if (!fits || leading_a != leading_b)
+    throw ShapeError(str("[matmul] b ", b.shape(), ": expected (..., K, N) for a ", a.shape()));
   Shape shape = a.shape();
   shape.back() = b.dim(-1);
   Tensor z = Tensor::empty(shape, a.dtype(), a.device());
@@ -48,15 +51,18 @@ Tensor linear(const Tensor& x, const Tensor& w, const Tensor& b) {
   check_floating("linear", "x", x);
   check_same_dtype("linear", "x", x, "w", w);
   if (w.ndim() != 2 || x.ndim() < 1 || x.dim(-1) != w.dim(1)) {
-    throw ShapeError(str("[linear] w ", w.shape(), ": expected (out, in) with in the last extent of x ", x.shape()));
+    throw ShapeError(str("[linear] w ", w.shape(),
+                         ": expected (out, in) with in the last extent of x ", x.shape()));
   }
-  if (b.defined() && b.shape() != Shape{w.dim(0)}) throw ShapeError(str("[linear] b ", b.shape(), ": expected (out) for w ", w.shape()));
+  if (b.defined() && b.shape() != Shape{w.dim(0)})
+    throw ShapeError(str("[linear] b ", b.shape(), ": expected (out) for w ", w.shape()));
   Shape shape = x.shape();
   shape.back() = w.dim(0);
   Tensor y = Tensor::empty(shape, x.dtype(), x.device());
   if (y.numel() == 0) return y;
   Tensor rows = as_rows(y);
-  matmul_kernels.on(x.device()).matmul(as_rows(x.contiguous()), w.contiguous().transpose(0, 1).unsqueeze(0), b, rows);
+  matmul_kernels.on(x.device())
+      .matmul(as_rows(x.contiguous()), w.contiguous().transpose(0, 1).unsqueeze(0), b, rows);
   return y;
 }
 
@@ -65,7 +71,8 @@ Tensor linear_grad_x(const Tensor& dy, const Tensor& w) {
   shape.back() = w.dim(1);
   Tensor dx = Tensor::empty(shape, dy.dtype(), dy.device());
   Tensor rows = as_rows(dx);
-  matmul_kernels.on(dy.device()).matmul(as_rows(dy.contiguous()), w.contiguous().unsqueeze(0), Tensor(), rows);
+  matmul_kernels.on(dy.device())
+      .matmul(as_rows(dy.contiguous()), w.contiguous().unsqueeze(0), Tensor(), rows);
   return dx;
 }
 

@@ -18,7 +18,8 @@ Tensor linear_grad_w(const Tensor& dy, const Tensor& x);
 Tensor linear_grad_b(const Tensor& dy);
 
 struct MatmulKernels {
-  /// a (B, M, K), b (B, K, N), any strides with one unit stride among the last two axes; bias (N) or undefined; z contiguous.
+  /// a (B, M, K), b (B, K, N), any strides with one unit stride among the last two axes; bias (N)
+  /// or undefined; z contiguous.
   void (*matmul)(const Tensor& a, const Tensor& b, const Tensor& bias, Tensor& z);
 };
 inline constinit PerDevice<MatmulKernels> matmul_kernels{"matmul"};

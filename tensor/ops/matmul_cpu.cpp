@@ -31,9 +31,19 @@ void run(const Tensor& a, const Tensor& b, const Tensor& bias, Tensor& z) {
   if (a.dtype() == DType::f64) return reference<double>(a, b, bias, z);
   if (a.dim(2) == 0) return z.fill(0);
   const Shape &sa = a.strides(), &sb = b.strides();
-  onednn::run({.batch = a.dim(0), .m = a.dim(1), .k = a.dim(2), .n = b.dim(2), .a_batch = sa[0], .a_row = sa[1], .a_column = sa[2],
-               .b_batch = sb[0], .b_row = sb[1], .b_column = sb[2], .has_bias = bias.defined()},
-              a.data<float>(), b.data<float>(), bias.defined() ? bias.data<float>() : nullptr, z.data<float>());
+  onednn::run({.batch = a.dim(0),
+               .m = a.dim(1),
+               .k = a.dim(2),
+               .n = b.dim(2),
+               .a_batch = sa[0],
+               .a_row = sa[1],
+               .a_column = sa[2],
+               .b_batch = sb[0],
+               .b_row = sb[1],
+               .b_column = sb[2],
+               .has_bias = bias.defined()},
+              a.data<float>(), b.data<float>(), bias.defined() ? bias.data<float>() : nullptr,
+              z.data<float>());
 }
 
 const bool registered = matmul_kernels.add(DeviceType::cpu(), {run});

@@ -16,11 +16,13 @@ Tensor sum(const Tensor& x, std::vector<int> dims, bool keep_dims) {
   }
   for (int& dim : dims) dim = checked_dim("sum", dim, x.shape());
   std::sort(dims.begin(), dims.end());
-  if (std::adjacent_find(dims.begin(), dims.end()) != dims.end()) throw ShapeError("[sum] dims: one is named twice");
+  if (std::adjacent_find(dims.begin(), dims.end()) != dims.end())
+    throw ShapeError("[sum] dims: one is named twice");
 
   Tensor y = x.contiguous();
   Shape kept = x.shape();
-  // Neighbouring dims are summed in one go, the last group first so that positions in front stay valid.
+  // Neighbouring dims are summed in one go, the last group first so that positions in front stay
+  // valid.
   for (size_t last = dims.size(); last > 0;) {
     size_t first = last - 1;
     while (first > 0 && dims[first - 1] == dims[first] - 1) --first;
@@ -49,20 +51,23 @@ Tensor sum_to(const Tensor& x, const Shape& shape) {
   const size_t lead = x.shape().size() - shape.size();
   std::vector<int> dims;
   for (size_t i = 0; i < x.shape().size(); ++i) {
-    if (i < lead || (shape[i - lead] == 1 && x.shape()[i] != 1)) dims.push_back(static_cast<int>(i));
+    if (i < lead || (shape[i - lead] == 1 && x.shape()[i] != 1))
+      dims.push_back(static_cast<int>(i));
   }
   return (dims.empty() ? x : sum(x, dims, true)).reshape(shape);
 }
 
 Tensor argmax_rows(const Tensor& x) {
   check_floating("argmax_rows", "x", x);
-  if (x.ndim() != 2 || x.dim(1) == 0) throw ShapeError(str("[argmax_rows] x ", x.shape(), ": expected (N, K), K >= 1"));
+  if (x.ndim() != 2 || x.dim(1) == 0)
+    throw ShapeError(str("[argmax_rows] x ", x.shape(), ": expected (N, K), K >= 1"));
   return reduce_kernels.on(x.device()).argmax_rows(x.contiguous());
 }
 
 std::vector<int64_t> label_ranks(const Tensor& logits, const Tensor& labels) {
   if (logits.ndim() != 2 || labels.shape() != Shape{logits.dim(0)}) {
-    throw ShapeError(str("[label_ranks] labels ", labels.shape(), ": expected (N) for logits ", logits.shape()));
+    throw ShapeError(
+        str("[label_ranks] labels ", labels.shape(), ": expected (N) for logits ", logits.shape()));
   }
   const std::vector<double> scores = logits.to_vector();
   const int32_t* const label = labels.data<int32_t>();

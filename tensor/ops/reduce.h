@@ -8,18 +8,21 @@
 namespace vtrain {
 
 /// Sum over `dims` (all if empty), which are dropped, or kept with extent 1.
-///   x  f32 or f64; f32 is accumulated in double (over columns: runs of 64 rows in f32), in an order that does not depend on threads
+///   x  f32 or f64; f32 is accumulated in double (over columns: runs of 64 rows in f32), in an
+///   order that does not depend on threads
 /// Throws ShapeError if a dim is out of range or named twice.
 Tensor sum(const Tensor& x, std::vector<int> dims = {}, bool keep_dims = false);
 Tensor mean(const Tensor& x, std::vector<int> dims = {}, bool keep_dims = false);
 
-/// The sum of x over what broadcasting repeated: the gradient of a broadcast from `shape` to x's shape.
+/// The sum of x over what broadcasting repeated: the gradient of a broadcast from `shape` to x's
+/// shape.
 Tensor sum_to(const Tensor& x, const Shape& shape);
 
 /// (N) i32: the index of each row's largest value of x (N, K); the lowest index of a tie.
 Tensor argmax_rows(const Tensor& x);
 
-/// For each row of logits (N, K), how many classes score above that of labels (N) i32, ties counted by index: a rank from 0.
+/// For each row of logits (N, K), how many classes score above that of labels (N) i32, ties counted
+/// by index: a rank from 0.
 std::vector<int64_t> label_ranks(const Tensor& logits, const Tensor& labels);
 
 struct ReduceKernels {

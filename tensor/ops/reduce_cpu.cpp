@@ -38,7 +38,8 @@ void sum_columns(const T* x, T* y, int64_t axis, int64_t inner, int64_t begin, i
 }
 
 template <>
-void sum_columns(const float* x, float* y, int64_t axis, int64_t inner, int64_t begin, int64_t end) {
+void sum_columns(const float* x, float* y, int64_t axis, int64_t inner, int64_t begin,
+                 int64_t end) {
   const ReduceSimd& simd = by_level(baseline::reduce_simd, avx2::reduce_simd, avx512::reduce_simd);
   simd.sum_columns(x + begin, axis, end - begin, inner, y + begin);
 }
@@ -54,10 +55,13 @@ Tensor sum_middle(const Tensor& x, int64_t outer, int64_t axis, int64_t inner) {
         for (int64_t o = begin; o < end; ++o) py[o] = static_cast<T>(sum_run(px + o * axis, axis));
       });
     } else if (outer == 1) {
-      parallel_for(inner, std::max<int64_t>(grain, 16), [&](int64_t begin, int64_t end) { sum_columns(px, py, axis, inner, begin, end); });
+      parallel_for(inner, std::max<int64_t>(grain, 16), [&](int64_t begin, int64_t end) {
+        sum_columns(px, py, axis, inner, begin, end);
+      });
     } else {
       parallel_for(outer, std::max<int64_t>(1, grain / inner), [&](int64_t begin, int64_t end) {
-        for (int64_t o = begin; o < end; ++o) sum_columns(px + o * axis * inner, py + o * inner, axis, inner, 0, inner);
+        for (int64_t o = begin; o < end; ++o)
+          sum_columns(px + o * axis * inner, py + o * inner, axis, inner, 0, inner);
       });
     }
   });
@@ -71,7 +75,8 @@ Tensor argmax(const Tensor& x) {
   dispatch_floating("argmax_rows", x.dtype(), [&]<class T>(T) {
     const T* const px = x.data<T>();
     for (int64_t n = 0; n < rows; ++n) {
-      py[n] = static_cast<int32_t>(std::max_element(px + n * classes, px + (n + 1) * classes) - (px + n * classes));
+      py[n] = static_cast<int32_t>(std::max_element(px + n * classes, px + (n + 1) * classes) -
+                                   (px + n * classes));
     }
   });
   return y;

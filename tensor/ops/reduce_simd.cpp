@@ -5,8 +5,10 @@
 namespace vtrain::VTRAIN_LEVEL {
 namespace {
 
-constexpr int64_t kRun = 64;    // rows summed in f32: their rounding stays below that of one f32 result
-constexpr int kVectors = 4;     // vectors of columns at a time: enough independent sums to hide the latency of adds
+constexpr int64_t kRun =
+    64;  // rows summed in f32: their rounding stays below that of one f32 result
+constexpr int kVectors =
+    4;  // vectors of columns at a time: enough independent sums to hide the latency of adds
 
 /// One strip of up to kVectors * kLanes columns.
 void sum_strip(const float* x, int64_t rows, int64_t columns, int64_t stride, float* total) {

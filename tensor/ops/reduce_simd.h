@@ -5,7 +5,8 @@
 namespace vtrain {
 
 struct ReduceSimd {
-  /// total[c] = sum over `rows` of x[r * stride + c], c in [0, columns). Runs of 64 rows are summed in f32, the runs in double.
+  /// total[c] = sum over `rows` of x[r * stride + c], c in [0, columns). Runs of 64 rows are summed
+  /// in f32, the runs in double.
   void (*sum_columns)(const float* x, int64_t rows, int64_t columns, int64_t stride, float* total);
 };
 

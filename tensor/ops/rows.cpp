@@ -11,7 +11,8 @@ void check_index(const char* op, const Tensor& index, int64_t samples, int64_t r
   }
   const int32_t* const p = index.data<int32_t>();
   for (int64_t i = 0; i < index.numel(); ++i) {
-    if (p[i] < 0 || p[i] >= rows) throw ShapeError(str('[', op, "] index: expected entries in 0..", rows - 1, ", got ", p[i]));
+    if (p[i] < 0 || p[i] >= rows)
+      throw ShapeError(str('[', op, "] index: expected entries in 0..", rows - 1, ", got ", p[i]));
   }
 }
 }  // namespace
@@ -25,15 +26,19 @@ Tensor gather_rows(const Tensor& x, const Tensor& index) {
 
 Tensor gather_rows_grad(const Tensor& dy, const Tensor& index, int64_t rows) {
   if (dy.ndim() != 3 || dy.dim(1) != index.dim(1)) {
-    throw ShapeError(str("[gather_rows_grad] dy ", dy.shape(), ": expected (N, K, C) for index ", index.shape()));
+    throw ShapeError(str("[gather_rows_grad] dy ", dy.shape(), ": expected (N, K, C) for index ",
+                         index.shape()));
   }
   return rows_kernels.on(dy.device()).gather_grad(dy.contiguous(), index.contiguous(), rows);
 }
 
 Tensor select_top(const Tensor& score, int64_t k) {
   check_floating("select_top", "score", score);
-  if (score.ndim() != 2) throw ShapeError(str("[select_top] score ", score.shape(), ": expected (N, P)"));
-  if (k < 1 || k > score.dim(1)) throw ShapeError(str("[select_top] k: expected 1..", score.dim(1), " for score ", score.shape(), ", got ", k));
+  if (score.ndim() != 2)
+    throw ShapeError(str("[select_top] score ", score.shape(), ": expected (N, P)"));
+  if (k < 1 || k > score.dim(1))
+    throw ShapeError(str("[select_top] k: expected 1..", score.dim(1), " for score ", score.shape(),
+                         ", got ", k));
   return rows_kernels.on(score.device()).select_top(score.contiguous(), k);
 }
 
@@ -47,7 +52,9 @@ Tensor concat(const std::vector<Tensor>& parts, int dim) {
     if (other.size() == shape.size()) other[axis] = 0;
     Shape wanted = shape;
     wanted[axis] = 0;
-    if (other != wanted) throw ShapeError(str("[concat] part ", part.shape(), ": expected the shape of ", parts[0].shape(), " but along axis ", axis));
+    if (other != wanted)
+      throw ShapeError(str("[concat] part ", part.shape(), ": expected the shape of ",
+                           parts[0].shape(), " but along axis ", axis));
     check_same_dtype("concat", "part 0", parts[0], "part", part);
     shape[axis] += part.shape()[axis];
   }
@@ -63,9 +70,11 @@ Tensor concat(const std::vector<Tensor>& parts, int dim) {
 
 Tensor patchify(const Tensor& images, int64_t patch) {
   check_floating("patchify", "images", images);
-  if (images.ndim() != 4) throw ShapeError(str("[patchify] images ", images.shape(), ": expected (N, C, H, W)"));
+  if (images.ndim() != 4)
+    throw ShapeError(str("[patchify] images ", images.shape(), ": expected (N, C, H, W)"));
   if (patch < 1 || images.dim(2) % patch != 0 || images.dim(3) % patch != 0) {
-    throw ShapeError(str("[patchify] images ", images.shape(), ": expected height and width divisible by patch ", patch));
+    throw ShapeError(str("[patchify] images ", images.shape(),
+                         ": expected height and width divisible by patch ", patch));
   }
   return rows_kernels.on(images.device()).patchify(images, patch);
 }

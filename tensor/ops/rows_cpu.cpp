@@ -19,7 +19,8 @@ Tensor gather(const Tensor& x, const Tensor& index) {
   parallel_for(samples, 8, [&](int64_t begin, int64_t end) {
     for (int64_t i = begin * kept; i < end * kept; ++i) {
       const int64_t source = i / kept * rows + at[i];
-      std::memcpy(y.raw() + static_cast<size_t>(i) * row_bytes, x.raw() + static_cast<size_t>(source) * row_bytes, row_bytes);
+      std::memcpy(y.raw() + static_cast<size_t>(i) * row_bytes,
+                  x.raw() + static_cast<size_t>(source) * row_bytes, row_bytes);
     }
   });
   return y;
@@ -42,7 +43,8 @@ Tensor gather_grad(const Tensor& dy, const Tensor& index, int64_t rows) {
   return dx;
 }
 
-/// A total order in one unsigned key: higher scores first, then lower positions. -0 equals +0, NaN is below everything.
+/// A total order in one unsigned key: higher scores first, then lower positions. -0 equals +0, NaN
+/// is below everything.
 uint64_t order_key(float score, int64_t position) {
   const auto bits = std::bit_cast<uint32_t>(score == 0 ? 0.0f : score);
   const uint32_t monotone = std::isnan(score) ? 0 : bits ^ (bits >> 31 ? 0xFFFFFFFFu : 0x80000000u);
@@ -58,23 +60,28 @@ Tensor select_top(const Tensor& score, int64_t k) {
   parallel_for(samples, 16, [&](int64_t begin, int64_t end) {
     std::vector<uint64_t> keys(static_cast<size_t>(positions));
     for (int64_t n = begin; n < end; ++n) {
-      for (int64_t p = 0; p < positions; ++p) keys[static_cast<size_t>(p)] = order_key(from[n * positions + p], p);
+      for (int64_t p = 0; p < positions; ++p)
+        keys[static_cast<size_t>(p)] = order_key(from[n * positions + p], p);
       std::nth_element(keys.begin(), keys.begin() + k - 1, keys.end(), std::greater<>());
-      for (int64_t j = 0; j < k; ++j) to[n * k + j] = static_cast<int32_t>(0xFFFFFFFFu - static_cast<uint32_t>(keys[static_cast<size_t>(j)]));
+      for (int64_t j = 0; j < k; ++j)
+        to[n * k + j] =
+            static_cast<int32_t>(0xFFFFFFFFu - static_cast<uint32_t>(keys[static_cast<size_t>(j)]));
       std::sort(to + n * k, to + (n + 1) * k);
     }
   });
   return y;
 }
 
-/// Calls f(row of patches, position inside the row, offset in the image) for every element of sample n.
+/// Calls f(row of patches, position inside the row, offset in the image) for every element of
+/// sample n.
 template <class F>
 void for_each_patch_element(const Shape& image, const Shape& strides, int64_t patch, const F& f) {
   const int64_t channels = image[1], across = image[3] / patch;
   for (int64_t c = 0; c < channels; ++c) {
     for (int64_t y = 0; y < image[2]; ++y) {
       for (int64_t x = 0; x < image[3]; ++x) {
-        f(y / patch * across + x / patch, (c * patch + y % patch) * patch + x % patch, c * strides[1] + y * strides[2] + x * strides[3]);
+        f(y / patch * across + x / patch, (c * patch + y % patch) * patch + x % patch,
+          c * strides[1] + y * strides[2] + x * strides[3]);
       }
     }
   }
@@ -89,9 +96,10 @@ Tensor patchify(const Tensor& images, int64_t patch) {
     T* const to = y.data<T>();
     parallel_for(s[0], 8, [&](int64_t begin, int64_t end) {
       for (int64_t n = begin; n < end; ++n) {
-        for_each_patch_element(s, images.strides(), patch, [&](int64_t row, int64_t inside, int64_t at) {
-          to[(n * count + row) * width + inside] = from[n * images.strides()[0] + at];
-        });
+        for_each_patch_element(
+            s, images.strides(), patch, [&](int64_t row, int64_t inside, int64_t at) {
+              to[(n * count + row) * width + inside] = from[n * images.strides()[0] + at];
+            });
       }
     });
   });
@@ -113,7 +121,8 @@ Tensor patchify_grad(const Tensor& dy, int64_t patch, const Shape& s) {
   return dx;
 }
 
-const bool registered = rows_kernels.add(DeviceType::cpu(), {gather, gather_grad, select_top, patchify, patchify_grad});
+const bool registered =
+    rows_kernels.add(DeviceType::cpu(), {gather, gather_grad, select_top, patchify, patchify_grad});
 
 }  // namespace
 }  // namespace vtrain

@@ -10,7 +10,8 @@ namespace vtrain {
 inline Shape broadcast_strides(const Tensor& x, const Shape& shape) {
   Shape strides(shape.size(), 0);
   const size_t lead = shape.size() - x.shape().size();
-  for (size_t i = 0; i < x.shape().size(); ++i) strides[lead + i] = x.shape()[i] == 1 ? 0 : x.strides()[i];
+  for (size_t i = 0; i < x.shape().size(); ++i)
+    strides[lead + i] = x.shape()[i] == 1 ? 0 : x.strides()[i];
   return strides;
 }
 

@@ -21,17 +21,23 @@ Tensor loop(const Tensor& x, const F& f) {
 Tensor apply(UnaryOp op, const Tensor& x) {
   return dispatch_floating("unary", x.dtype(), [&]<class T>(T) {
     switch (op) {
-      case UnaryOp::kExp: return loop<T>(x, [](T v) { return std::exp(v); });
-      case UnaryOp::kLog: return loop<T>(x, [](T v) { return std::log(v); });
-      case UnaryOp::kSqrt: return loop<T>(x, [](T v) { return std::sqrt(v); });
-      case UnaryOp::kSquare: return loop<T>(x, [](T v) { return v * v; });
+      case UnaryOp::kExp:
+        return loop<T>(x, [](T v) { return std::exp(v); });
+      case UnaryOp::kLog:
+        return loop<T>(x, [](T v) { return std::log(v); });
+      case UnaryOp::kSqrt:
+        return loop<T>(x, [](T v) { return std::sqrt(v); });
+      case UnaryOp::kSquare:
+        return loop<T>(x, [](T v) { return v * v; });
       case UnaryOp::kSigmoid:
         return loop<T>(x, [](T v) {
           const T e = std::exp(-std::abs(v));  // never overflows
           return v >= 0 ? 1 / (1 + e) : e / (1 + e);
         });
-      case UnaryOp::kRelu: return loop<T>(x, [](T v) { return v > 0 ? v : T(0); });
-      case UnaryOp::kNegate: return loop<T>(x, [](T v) { return -v; });
+      case UnaryOp::kRelu:
+        return loop<T>(x, [](T v) { return v > 0 ? v : T(0); });
+      case UnaryOp::kNegate:
+        return loop<T>(x, [](T v) { return -v; });
     }
     return Tensor();
   });

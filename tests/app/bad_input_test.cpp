@@ -2,7 +2,6 @@
 #include <doctest/doctest.h>
 
 #include <algorithm>
-
 #include <filesystem>
 
 #include "tests/process.h"
@@ -14,7 +13,8 @@ namespace {
 const std::string kRecipe = std::string(VTRAIN_SOURCE_DIR) + "/tests/train/tiny.yaml";
 
 /// One line, the exit code, and the text that must be in it.
-void check_refused(const std::vector<std::string>& arguments, int exit_code, const std::string& text, const ProcessOptions& options = {}) {
+void check_refused(const std::vector<std::string>& arguments, int exit_code,
+                   const std::string& text, const ProcessOptions& options = {}) {
   const ProcessResult result = run_vtrain(arguments, options);
   CAPTURE(result.errors);
   CHECK(result.exit_code == exit_code);
@@ -24,20 +24,26 @@ void check_refused(const std::vector<std::string>& arguments, int exit_code, con
 
 TEST_CASE("bad input: a misspelt key is named with its place and the nearest key, exit 2") {
   check_refused({"check", kRecipe, "phases.sparse.compress.dynamicvit.keep_ration=0.5"}, 2,
-                "command line: phases.sparse.compress.dynamicvit.keep_ration: unknown key; did you mean keep_ratio?");
+                "command line: phases.sparse.compress.dynamicvit.keep_ration: unknown key; did you "
+                "mean keep_ratio?");
 }
 
 TEST_CASE("bad input: a value out of range is named with what was expected, exit 2") {
-  check_refused({"check", kRecipe, "phases.sparse.compress.dynamicvit.keep_ratio=1.3"}, 2,
-                "phases.sparse.compress.dynamicvit.keep_ratio: expected a number in (0, 1], got 1.3");
-  check_refused({"check", kRecipe, "phases.sparse.compress.dynamicvit.keep_ratio=0"}, 2, "expected a number in (0, 1], got 0");
+  check_refused(
+      {"check", kRecipe, "phases.sparse.compress.dynamicvit.keep_ratio=1.3"}, 2,
+      "phases.sparse.compress.dynamicvit.keep_ratio: expected a number in (0, 1], got 1.3");
+  check_refused({"check", kRecipe, "phases.sparse.compress.dynamicvit.keep_ratio=0"}, 2,
+                "expected a number in (0, 1], got 0");
 }
 
 TEST_CASE("bad input: an unknown model, method, optimizer, phase or verb is named, exit 2") {
-  check_refused({"check", kRecipe, "model.name=deit_micr_patch4_28"}, 2, "unknown model deit_micr_patch4_28; did you mean deit_micro_patch4_28?");
-  check_refused({"check", kRecipe, "+phases.sparse.compress.dynamicvitt={}"}, 2, "unknown method; did you mean dynamicvit?");
+  check_refused({"check", kRecipe, "model.name=deit_micr_patch4_28"}, 2,
+                "unknown model deit_micr_patch4_28; did you mean deit_micro_patch4_28?");
+  check_refused({"check", kRecipe, "+phases.sparse.compress.dynamicvitt={}"}, 2,
+                "unknown method; did you mean dynamicvit?");
   check_refused({"check", kRecipe, "optim.name=adamv"}, 2, "adamw");
-  check_refused({"check", kRecipe, "phases.sparse.from=dens"}, 2, "phases.sparse.from: expected an earlier phase, got dens");
+  check_refused({"check", kRecipe, "phases.sparse.from=dens"}, 2,
+                "phases.sparse.from: expected an earlier phase, got dens");
   check_refused({"chekc", kRecipe}, 2, "chekc");
 }
 
@@ -48,19 +54,27 @@ TEST_CASE("bad input: a recipe that is not there, or not YAML, is named, exit 2"
   check_refused({folder / "broken.yaml"}, 2, "broken.yaml:");
 }
 
-TEST_CASE("bad input: a method that does not fit the network is refused before anything is written, exit 2") {
+TEST_CASE(
+    "bad input: a method that does not fit the network is refused before anything is written, exit "
+    "2") {
   const TemporaryFolder folder;
   const std::string out = "out.dir=" + (folder / "runs");
-  check_refused({kRecipe, out, "phases.sparse.compress.dynamicvit.at=[1, 6]"}, 2, "deit_micro_patch4_28 has no block 6");
-  check_refused({kRecipe, out, "phases.sparse.compress.dynamicvit.at=[3, 1]"}, 2, "expected increasing block numbers");
-  check_refused({kRecipe, out, "phases.sparse.compress.dynamicvit.keep_ratio=0.01"}, 2, "would leave no token of 49 at stage 1");
-  check_refused({kRecipe, out, "phases.sparse.compress.dynamicvit.counts=[10, 20]"}, 2, "stage 2 cannot keep 20 of 10 tokens");
-  check_refused({kRecipe, out, "phases.sparse.compress.dynamicvit.teacher=nobody"}, 2, "expected an earlier phase, a weights file, or self, got nobody");
+  check_refused({kRecipe, out, "phases.sparse.compress.dynamicvit.at=[1, 6]"}, 2,
+                "deit_micro_patch4_28 has no block 6");
+  check_refused({kRecipe, out, "phases.sparse.compress.dynamicvit.at=[3, 1]"}, 2,
+                "expected increasing block numbers");
+  check_refused({kRecipe, out, "phases.sparse.compress.dynamicvit.keep_ratio=0.01"}, 2,
+                "would leave no token of 49 at stage 1");
+  check_refused({kRecipe, out, "phases.sparse.compress.dynamicvit.counts=[10, 20]"}, 2,
+                "stage 2 cannot keep 20 of 10 tokens");
+  check_refused({kRecipe, out, "phases.sparse.compress.dynamicvit.teacher=nobody"}, 2,
+                "expected an earlier phase, a weights file, or self, got nobody");
   CHECK_FALSE(std::filesystem::exists(folder / "runs"));
 }
 
 TEST_CASE("bad input: missing data is named with how to get it, exit 3") {
-  check_refused({"check", kRecipe, "data.name=fashion_mnist", "data.root=/nonexistent"}, 3, "/nonexistent");
+  check_refused({"check", kRecipe, "data.name=fashion_mnist", "data.root=/nonexistent"}, 3,
+                "/nonexistent");
 }
 
 TEST_CASE("bad input: a truncated .gz is named, exit 3") {
@@ -70,12 +84,14 @@ TEST_CASE("bad input: a truncated .gz is named, exit 3") {
     return;
   }
   const TemporaryFolder folder;
-  for (const char* const file : {"train-images-idx3-ubyte.gz", "train-labels-idx1-ubyte.gz", "t10k-images-idx3-ubyte.gz", "t10k-labels-idx1-ubyte.gz"}) {
+  for (const char* const file : {"train-images-idx3-ubyte.gz", "train-labels-idx1-ubyte.gz",
+                                 "t10k-images-idx3-ubyte.gz", "t10k-labels-idx1-ubyte.gz"}) {
     std::string bytes = file_content(real + file);
     if (std::string(file) == "train-images-idx3-ubyte.gz") bytes.resize(bytes.size() / 2);
     put_file(folder / file, bytes);
   }
-  check_refused({"check", kRecipe, "data.name=fashion_mnist", "data.root=" + folder.path()}, 3, "train-images-idx3-ubyte.gz");
+  check_refused({"check", kRecipe, "data.name=fashion_mnist", "data.root=" + folder.path()}, 3,
+                "train-images-idx3-ubyte.gz");
 }
 
 TEST_CASE("bad input: a full disk ends in exit 8 and leaves the earlier checkpoint readable") {
@@ -87,16 +103,20 @@ TEST_CASE("bad input: a full disk ends in exit 8 and leaves the earlier checkpoi
   CHECK_MESSAGE(resumed.exit_code == 0, resumed.errors);
 }
 
-TEST_CASE("bad input: weights with a flipped bit, of another program, or missing are named, exit 7") {
+TEST_CASE(
+    "bad input: weights with a flipped bit, of another program, or missing are named, exit 7") {
   const TemporaryFolder folder;
   put_file(folder / "x.safetensors", "not a weights file at all");
   check_refused({"eval", folder / "x.safetensors"}, 7, "x.safetensors");
   check_refused({"eval", folder / "y.safetensors"}, 7, "y.safetensors");
 }
 
-TEST_CASE("bad input: training that leaves the finite numbers stops with exit 4 and names step and terms") {
+TEST_CASE(
+    "bad input: training that leaves the finite numbers stops with exit 4 and names step and "
+    "terms") {
   const TemporaryFolder folder;
-  check_refused({kRecipe, "--quiet", "out.dir=" + (folder / "runs"), "optim.lr=1e30"}, 4, "is not finite");
+  check_refused({kRecipe, "--quiet", "out.dir=" + (folder / "runs"), "optim.lr=1e30"}, 4,
+                "is not finite");
 }
 
 TEST_CASE("bad input: a device that is not there is named, exit 8") {

@@ -42,7 +42,9 @@ void check_same_result(const fs::path& expected, const fs::path& run) {
   }
 }
 
-TEST_CASE("resume: a run killed at random moments of each phase ends in the bytes of one that was not, for 1, 2 and 4 workers") {
+TEST_CASE(
+    "resume: a run killed at random moments of each phase ends in the bytes of one that was not, "
+    "for 1, 2 and 4 workers") {
   const TemporaryFolder folder;
   const std::vector<std::string> common{kRecipe, "ckpt.every_steps=1", "--quiet"};
   const auto with_out = [&](const std::string& out, const std::string& workers) {
@@ -59,13 +61,17 @@ TEST_CASE("resume: a run killed at random moments of each phase ends in the byte
   for (const std::string workers : {"1", "2", "4"}) {
     CAPTURE(workers);
     const std::string out = "killed" + workers;
-    std::set<int64_t> kill_after;  // five moments of each phase over the three rounds and more: four in each round
-    while (kill_after.size() < 2) kill_after.insert(static_cast<int64_t>(random() % (kStepsPerPhase - 1)));
-    while (kill_after.size() < 4) kill_after.insert(kStepsPerPhase + static_cast<int64_t>(random() % (kStepsPerPhase - 1)));
+    std::set<int64_t> kill_after;  // five moments of each phase over the three rounds and more:
+                                   // four in each round
+    while (kill_after.size() < 2)
+      kill_after.insert(static_cast<int64_t>(random() % (kStepsPerPhase - 1)));
+    while (kill_after.size() < 4)
+      kill_after.insert(kStepsPerPhase + static_cast<int64_t>(random() % (kStepsPerPhase - 1)));
     std::vector<std::string> arguments = with_out(out, workers);
     arguments.emplace_back("--resume");
     for (const int64_t step : kill_after) {
-      const ProcessResult killed = run_vtrain_until(arguments, [&] { return newest_step(folder / out) >= step; }, SIGKILL);
+      const ProcessResult killed = run_vtrain_until(
+          arguments, [&] { return newest_step(folder / out) >= step; }, SIGKILL);
       CHECK(killed.exit_code == 128 + SIGKILL);
     }
     const ProcessResult resumed = run_vtrain(arguments);
@@ -74,20 +80,29 @@ TEST_CASE("resume: a run killed at random moments of each phase ends in the byte
   }
 }
 
-TEST_CASE("resume: SIGINT finishes the step, saves, exits 130, and the resumed run ends in the same bytes") {
+TEST_CASE(
+    "resume: SIGINT finishes the step, saves, exits 130, and the resumed run ends in the same "
+    "bytes") {
   const TemporaryFolder folder;
-  const auto arguments = [&](const std::string& out) { return std::vector<std::string>{kRecipe, "--quiet", "--resume", "out.dir=" + (folder / out)}; };
+  const auto arguments = [&](const std::string& out) {
+    return std::vector<std::string>{kRecipe, "--quiet", "--resume", "out.dir=" + (folder / out)};
+  };
   REQUIRE(run_vtrain(arguments("whole")).exit_code == 0);
-  const ProcessResult stopped = run_vtrain_until(arguments("stopped"), [&] { return newest_step(folder / "stopped") >= 6; }, SIGINT);
+  const ProcessResult stopped = run_vtrain_until(
+      arguments("stopped"), [&] { return newest_step(folder / "stopped") >= 6; }, SIGINT);
   CHECK(stopped.exit_code == 130);
   REQUIRE(run_vtrain(arguments("stopped")).exit_code == 0);
   check_same_result(only_run(folder / "whole"), only_run(folder / "stopped"));
 }
 
-TEST_CASE("resume: a checkpoint with a flipped bit falls back to the one before, with a warning; with none left it is exit 7") {
+TEST_CASE(
+    "resume: a checkpoint with a flipped bit falls back to the one before, with a warning; with "
+    "none left it is exit 7") {
   const TemporaryFolder folder;
   const std::vector<std::string> arguments{kRecipe, "--resume", "out.dir=" + (folder / "out")};
-  REQUIRE(run_vtrain_until(arguments, [&] { return newest_step(folder / "out") >= 12; }, SIGKILL).exit_code == 128 + SIGKILL);
+  REQUIRE(run_vtrain_until(
+              arguments, [&] { return newest_step(folder / "out") >= 12; }, SIGKILL)
+              .exit_code == 128 + SIGKILL);
   const Checkpoints checkpoints(only_run(folder / "out") / "ckpt", 2);
   const auto flip_bit = [](const fs::path& file) {
     std::string bytes = file_content(file.string());
@@ -97,7 +112,8 @@ TEST_CASE("resume: a checkpoint with a flipped bit falls back to the one before,
   REQUIRE(checkpoints.files().size() == 2);
   flip_bit(checkpoints.files()[0]);
   std::vector<std::string> warned;
-  const auto [file, content] = checkpoints.newest([&](const std::string& line) { warned.push_back(line); });
+  const auto [file, content] =
+      checkpoints.newest([&](const std::string& line) { warned.push_back(line); });
   CHECK(file == checkpoints.files()[1]);
   REQUIRE(warned.size() == 1);
   CHECK(warned[0].find("falling back") != std::string::npos);

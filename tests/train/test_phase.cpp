@@ -20,7 +20,8 @@ phases:
 
 TestPhase::TestPhase(const std::string& compress, std::vector<std::string> overrides) {
   overrides.push_back("+phases.sparse.compress=" + compress);
-  experiment_ = std::make_unique<const Experiment>(read_experiment(Recipe::from_text(kRecipe, "test", overrides), "test"));
+  experiment_ = std::make_unique<const Experiment>(
+      read_experiment(Recipe::from_text(kRecipe, "test", overrides), "test"));
   set_num_threads(experiment_->threads);
   const PhaseConfig& dense = experiment_->phases[0];
   const PhaseData data = open_data(dense, experiment_->seed);

@@ -9,12 +9,13 @@
 
 namespace vtrain {
 
-/// Phases of a small experiment for tests: deit_micro on synthetic images, batches of 8. The recipe's `compress` section is the
-/// argument; dense weights stand where an earlier phase would have left them.
+/// Phases of a small experiment for tests: deit_micro on synthetic images, batches of 8. The
+/// recipe's `compress` section is the argument; dense weights stand where an earlier phase would
+/// have left them.
 class TestPhase {
  public:
-  /// `compress`: flow YAML of the phase's methods, e.g. "{dynamicvit: {at: [1, 3], teacher: dense}}"; `overrides` as on the
-  /// command line.
+  /// `compress`: flow YAML of the phase's methods, e.g. "{dynamicvit: {at: [1, 3], teacher:
+  /// dense}}"; `overrides` as on the command line.
   explicit TestPhase(const std::string& compress, std::vector<std::string> overrides = {});
 
   Phase& operator*() { return *phase_; }

@@ -15,7 +15,8 @@
 namespace vtrain {
 namespace {
 
-/// dynamicvit at blocks 1, 3, 4, for short runs: unless `knobs` say otherwise the dense phase teaches, and everything learns.
+/// dynamicvit at blocks 1, 3, 4, for short runs: unless `knobs` say otherwise the dense phase
+/// teaches, and everything learns.
 std::string compress(const std::string& knobs) {
   std::string all = "{dynamicvit: {at: [1, 3, 4]";
   for (const std::string knob : {"teacher: dense", "backbone_lr_scale: 1", "freeze_epochs: 0"}) {
@@ -24,18 +25,24 @@ std::string compress(const std::string& knobs) {
   return all + (knobs.empty() ? "" : ", " + knobs) + "}}";
 }
 
-std::unique_ptr<Network> dense_of(const TestPhase& phase) { return Network::load(phase.folder() / "dense.safetensors"); }
+std::unique_ptr<Network> dense_of(const TestPhase& phase) {
+  return Network::load(phase.folder() / "dense.safetensors");
+}
 
-bool same_bits(const Tensor& a, const Tensor& b) { return a.shape() == b.shape() && a.to_vector() == b.to_vector(); }
+bool same_bits(const Tensor& a, const Tensor& b) {
+  return a.shape() == b.shape() && a.to_vector() == b.to_vector();
+}
 
 /// Lengths of the sequence that blocks 0..5 of a network see.
 std::vector<int64_t> lengths(Network& network, const Tensor& images) {
   std::vector<int64_t> seen(6);
   for (int64_t i = 0; i < 6; ++i) {
-    network.hooks().transform_value(str("blocks.", i, ".norm1.in"), {Slot::kCompute, "test", [&seen, i](const Variable& x, const Pass&) {
-                                                                       seen[static_cast<size_t>(i)] = x.dim(1);
-                                                                       return x;
-                                                                     }});
+    network.hooks().transform_value(
+        str("blocks.", i, ".norm1.in"),
+        {Slot::kCompute, "test", [&seen, i](const Variable& x, const Pass&) {
+           seen[static_cast<size_t>(i)] = x.dim(1);
+           return x;
+         }});
   }
   network.logits(images);
   network.hooks().remove_owner("test");
@@ -52,14 +59,19 @@ TEST_CASE("dynamicvit: keeping every token gives the dense network's logits bit 
   CHECK(phase->state().masked_compact_max_rel == 0);
 }
 
-/// Logits of class tokens when stage s at block at[s] keeps the tokens that sets[s] (N, P) marks with 1, by hiding the others.
-Tensor masked_logits(Network& network, const Tensor& images, const std::vector<int64_t>& at, const std::vector<Tensor>& sets) {
+/// Logits of class tokens when stage s at block at[s] keeps the tokens that sets[s] (N, P) marks
+/// with 1, by hiding the others.
+Tensor masked_logits(Network& network, const Tensor& images, const std::vector<int64_t>& at,
+                     const std::vector<Tensor>& sets) {
   for (size_t s = 0; s < at.size(); ++s) {
-    network.hooks().wrap_tokens(str("blocks.", at[s]), {Slot::kStructure, "test", [set = sets[s]](const Tokens& t, const InnerTokens& inner, const Pass&) {
-                                                          Tokens u = t;
-                                                          u.mask = concat({Variable(ones({set.dim(0), t.num_special})), Variable(set)}, 1);
-                                                          return inner(u);
-                                                        }});
+    network.hooks().wrap_tokens(
+        str("blocks.", at[s]),
+        {Slot::kStructure, "test",
+         [set = sets[s]](const Tokens& t, const InnerTokens& inner, const Pass&) {
+           Tokens u = t;
+           u.mask = concat({Variable(ones({set.dim(0), t.num_special})), Variable(set)}, 1);
+           return inner(u);
+         }});
   }
   const Tensor logits = network.logits(images);
   network.hooks().remove_owner("test");
@@ -70,10 +82,13 @@ TEST_CASE("dynamicvit: masks of all ones change no bit") {
   TestPhase phase(compress(""));
   const auto network = dense_of(phase);
   const Tensor images = phase.images(4), all = ones({4, 49});
-  CHECK(same_bits(masked_logits(*network, images, {1, 3, 4}, {all, all, all}), network->logits(images)));
+  CHECK(same_bits(masked_logits(*network, images, {1, 3, 4}, {all, all, all}),
+                  network->logits(images)));
 }
 
-TEST_CASE("dynamicvit: with given decisions the masked forward equals the gathered one on the same kept sets") {
+TEST_CASE(
+    "dynamicvit: with given decisions the masked forward equals the gathered one on the same kept "
+    "sets") {
   TestPhase phase(compress(""));
   const auto network = dense_of(phase);
   const Tensor images = phase.images(8);
@@ -88,14 +103,17 @@ TEST_CASE("dynamicvit: with given decisions the masked forward equals the gather
 
   Variable left(score);  // scores of the tokens still there, gathered along
   for (size_t s = 0; s < at.size(); ++s) {
-    network->hooks().wrap_tokens(str("blocks.", at[s]), {Slot::kStructure, "test", [&left, k = counts[s]](const Tokens& t, const InnerTokens& inner, const Pass&) {
-                                                           const Tokens kept = keep_top(t, left, k);
-                                                           Tokens scores;
-                                                           scores.x = reshape(left, {left.dim(0), left.dim(1), 1});
-                                                           const Variable next = keep_top(scores, left, k).x;
-                                                           left = reshape(next, {next.dim(0), k});
-                                                           return inner(kept);
-                                                         }});
+    network->hooks().wrap_tokens(
+        str("blocks.", at[s]),
+        {Slot::kStructure, "test",
+         [&left, k = counts[s]](const Tokens& t, const InnerTokens& inner, const Pass&) {
+           const Tokens kept = keep_top(t, left, k);
+           Tokens scores;
+           scores.x = reshape(left, {left.dim(0), left.dim(1), 1});
+           const Variable next = keep_top(scores, left, k).x;
+           left = reshape(next, {next.dim(0), k});
+           return inner(kept);
+         }});
   }
   const Tensor gathered = network->logits(images);
   // Sums over 50 keys run in another order than over 35, 25 or 17: f32 rounding through six blocks.
@@ -103,7 +121,9 @@ TEST_CASE("dynamicvit: with given decisions the masked forward equals the gather
   CHECK(relative_difference(masked, dense_of(phase)->logits(images)) > 1e-3);  // the sets matter
 }
 
-TEST_CASE("dynamicvit: predictors that say nothing keep the lowest positions, and special tokens always stay") {
+TEST_CASE(
+    "dynamicvit: predictors that say nothing keep the lowest positions, and special tokens always "
+    "stay") {
   TestPhase phase(compress("counts: [20, 10, 5]"));
   for (const auto& [path, helper] : phase->state().helpers) {
     for (Parameter p : helper->parameters()) p.set(zeros(p.value().shape()));
@@ -133,17 +153,22 @@ TEST_CASE("dynamicvit: what was trained is what finish leaves, and a file of it 
   phase->network().save(phase.folder() / "sparse.safetensors");
   const auto loaded = Network::load(phase.folder() / "sparse.safetensors");
   CHECK(same_bits(loaded->logits(images), before));
-  CHECK(loaded->parameter_count() == dense_of(phase)->parameter_count() + 3 * 15386);  // 1.625 C^2 + 4.25 C + 2, C = 96
+  CHECK(loaded->parameter_count() ==
+        dense_of(phase)->parameter_count() + 3 * 15386);  // 1.625 C^2 + 4.25 C + 2, C = 96
 }
 
-TEST_CASE("dynamicvit: MACs of the network at 224 pixels are the card's: DeiT-S with keep ratio 0.7 has 2.981 G") {
-  // 12 blocks of width 384: 4 L C^2 + 2 L^2 C + 8 L C^2 each, predictors n (1.625 C^2 + C / 2) on the tokens in front of the cut.
+TEST_CASE(
+    "dynamicvit: MACs of the network at 224 pixels are the card's: DeiT-S with keep ratio 0.7 has "
+    "2.981 G") {
+  // 12 blocks of width 384: 4 L C^2 + 2 L^2 C + 8 L C^2 each, predictors n (1.625 C^2 + C / 2) on
+  // the tokens in front of the cut.
   TestPhase phase(compress(""));
   phase->finish();
   const Graph graph(phase->network());
   const auto block = [](double n) { return 12 * n * 96 * 96 + 2 * n * n * 96; };
   const auto predictor = [](double n) { return n * (1.625 * 96 * 96 + 48); };
-  const double expected = 49 * 16 * 96 + block(50) + 2 * block(35) + block(25) + 2 * block(17) + predictor(49) + predictor(34) + predictor(24) + 960;
+  const double expected = 49 * 16 * 96 + block(50) + 2 * block(35) + block(25) + 2 * block(17) +
+                          predictor(49) + predictor(34) + predictor(24) + 960;
   CHECK(static_cast<double>(graph.macs()) == expected);
   CHECK(graph.macs("blocks.1.in") == static_cast<int64_t>(predictor(49)));
 }
@@ -192,7 +217,8 @@ TEST_CASE("dynamicvit: the teacher self is the network this phase began with") {
 }
 
 TEST_CASE("dynamicvit: the teacher's tokens equal the student's before any token is dropped") {
-  // With keep_ratio 1 the ratio term pulls nothing, and decisions of the first step still drop tokens: so compare in evaluation.
+  // With keep_ratio 1 the ratio term pulls nothing, and decisions of the first step still drop
+  // tokens: so compare in evaluation.
   TestPhase phase(compress("keep_ratio: 1"));
   Teacher& teacher = *phase->state().teachers.at("dense");
   const Tensor images = phase.images(4);
@@ -201,7 +227,8 @@ TEST_CASE("dynamicvit: the teacher's tokens equal the student's before any token
 }
 
 /// Largest change of a parameter whose path starts with `prefix`, between the start and now.
-double moved(TestPhase& phase, const std::map<std::string, Tensor>& before, const std::string& prefix) {
+double moved(TestPhase& phase, const std::map<std::string, Tensor>& before,
+             const std::string& prefix) {
   double largest = 0;
   for (const Parameter& p : phase->state().parameters()) {
     if (!p.path().starts_with(prefix)) continue;
@@ -217,7 +244,9 @@ std::map<std::string, Tensor> snapshot(TestPhase& phase) {
   return all;
 }
 
-TEST_CASE("dynamicvit: while freeze_epochs last only the predictors move; class token and positions never do") {
+TEST_CASE(
+    "dynamicvit: while freeze_epochs last only the predictors move; class token and positions "
+    "never do") {
   TestPhase phase(compress("freeze_epochs: 1"));
   const auto before = snapshot(phase);
   phase.steps(2);
@@ -232,25 +261,33 @@ TEST_CASE("dynamicvit: while freeze_epochs last only the predictors move; class 
   CHECK(moved(phase, before, "pos_embed") == 0);
 }
 
-TEST_CASE("dynamicvit: backbone_lr_scale scales the backbone's step and leaves the predictors' alone") {
+TEST_CASE(
+    "dynamicvit: backbone_lr_scale scales the backbone's step and leaves the predictors' alone") {
   const auto step = [](const std::string& scale, const std::string& prefix) {
-    TestPhase phase("{dynamicvit: {at: [1, 3], teacher: dense, freeze_epochs: 0, backbone_lr_scale: " + scale + "}}");
+    TestPhase phase(
+        "{dynamicvit: {at: [1, 3], teacher: dense, freeze_epochs: 0, backbone_lr_scale: " + scale +
+        "}}");
     const auto before = snapshot(phase);
     phase.steps(1);
     return moved(phase, before, prefix);
   };
-  // Plain SGD: the step is lr * gradient, so it scales exactly but for f32 rounding of weights near 0.02.
-  CHECK(step("1", "blocks.5.mlp.fc2.weight") == doctest::Approx(10 * step("0.1", "blocks.5.mlp.fc2.weight")).epsilon(1e-3));
+  // Plain SGD: the step is lr * gradient, so it scales exactly but for f32 rounding of weights near
+  // 0.02.
+  CHECK(step("1", "blocks.5.mlp.fc2.weight") ==
+        doctest::Approx(10 * step("0.1", "blocks.5.mlp.fc2.weight")).epsilon(1e-3));
   CHECK(step("1", "compress.") == step("0.1", "compress."));
 }
 
-TEST_CASE("dynamicvit: tau scales the predictors' gradient by 1 / tau when decisions are the same") {
-  // The decision's sign does not depend on tau; the slope of the sigmoid does, so the gradients differ.
+TEST_CASE(
+    "dynamicvit: tau scales the predictors' gradient by 1 / tau when decisions are the same") {
+  // The decision's sign does not depend on tau; the slope of the sigmoid does, so the gradients
+  // differ.
   const auto gradient = [](const std::string& tau) {
     TestPhase phase(compress("lambda_kl: 0, lambda_distill: 0, tau: " + tau));
     const auto before = snapshot(phase);
     phase.steps(1);
-    return std::pair{moved(phase, before, "compress.dynamicvit.predictor0.out_conv.4"), phase.mean("dynamicvit.keep1")};
+    return std::pair{moved(phase, before, "compress.dynamicvit.predictor0.out_conv.4"),
+                     phase.mean("dynamicvit.keep1")};
   };
   const auto [small, kept_small] = gradient("1");
   const auto [large, kept_large] = gradient("100");
@@ -265,7 +302,8 @@ TEST_CASE("dynamicvit: mask_eps and mask_max reach the masked softmax") {
     return phase.mean("loss");
   };
   const double exact = loss("");
-  CHECK(loss("mask_eps: 1.0e-6") == doctest::Approx(exact).epsilon(1e-4));  // the published form is close,
+  CHECK(loss("mask_eps: 1.0e-6") ==
+        doctest::Approx(exact).epsilon(1e-4));  // the published form is close,
   CHECK(loss("mask_eps: 1.0e+3") != doctest::Approx(exact).epsilon(1e-4));  // a large eps is not
   CHECK(loss("mask_eps: 1.0, mask_max: all") != loss("mask_eps: 1.0"));
 }
@@ -280,7 +318,9 @@ TEST_CASE("dynamicvit: another seed draws other decisions, the same seed the sam
   CHECK(kept("3") != kept("4"));
 }
 
-TEST_CASE("dynamicvit: the random scorer keeps exact counts in training, trains no predictor, and leaves none behind") {
+TEST_CASE(
+    "dynamicvit: the random scorer keeps exact counts in training, trains no predictor, and leaves "
+    "none behind") {
   TestPhase phase(compress("scorer: random"));
   phase.steps(2);
   CHECK(phase.mean("dynamicvit.keep1") == doctest::Approx(34.0 / 49).epsilon(1e-6));
@@ -307,7 +347,8 @@ TEST_CASE("dynamicvit: an image that would keep no token keeps its best one") {
 }
 
 TEST_CASE("dynamicvit: a short training moves the keep ratios to what was asked for") {
-  TestPhase phase(compress("lambda_ratio: 20, backbone_lr_scale: 0.1"), {"optim.name=adamw", "~optim.momentum", "optim.lr=0.003", "train.epochs=20"});
+  TestPhase phase(compress("lambda_ratio: 20, backbone_lr_scale: 0.1"),
+                  {"optim.name=adamw", "~optim.momentum", "optim.lr=0.003", "train.epochs=20"});
   phase.steps(1);
   const double start = std::abs(phase.mean("dynamicvit.keep1") - 0.7);
   for (int epoch = 0; epoch < 8; ++epoch) {
@@ -324,9 +365,11 @@ TEST_CASE("dynamicvit: a short training moves the keep ratios to what was asked 
 TEST_CASE("dynamicvit: sparse.safetensors evaluates without recipe or method, like the run said") {
   const TemporaryFolder folder;
   const std::string recipe = std::string(VTRAIN_SOURCE_DIR) + "/tests/train/tiny.yaml";
-  const ProcessResult trained = run_vtrain({recipe, "--quiet", "--json", "out.dir=" + (folder / "runs")});
+  const ProcessResult trained =
+      run_vtrain({recipe, "--quiet", "--json", "out.dir=" + (folder / "runs")});
   REQUIRE_MESSAGE(trained.exit_code == 0, trained.errors);
-  const ProcessResult evaluated = run_vtrain({"eval", folder / "runs/last/sparse.safetensors", "--data", "synthetic"});
+  const ProcessResult evaluated =
+      run_vtrain({"eval", folder / "runs/last/sparse.safetensors", "--data", "synthetic"});
   REQUIRE_MESSAGE(evaluated.exit_code == 0, evaluated.errors);
   const size_t sparse = trained.output.find("\"sparse\":{\"top1_percent\":");
   REQUIRE(sparse != std::string::npos);

@@ -60,7 +60,7 @@ TEST_CASE("layer_norm: an undefined weight is 1 and an undefined bias 0, bit for
   for (const DType dtype : {DType::f32, DType::f64}) {
     const Tensor x = uniform({4, 33}, -1, 1, "x", dtype), dy = uniform({4, 33}, -1, 1, "dy", dtype);
     const LayerNormOutput bare = layer_norm(x, {}, {}, kEps),
-                    full = layer_norm(x, ones({33}, dtype), zeros({33}, dtype), kEps);
+                          full = layer_norm(x, ones({33}, dtype), zeros({33}, dtype), kEps);
     CHECK(max_difference(bare.y, full.y) == 0);
     CHECK(max_difference(layer_norm_grad(x, {}, bare.mean, bare.rstd, dy).dx,
                          layer_norm_grad(x, ones({33}, dtype), full.mean, full.rstd, dy).dx) == 0);
