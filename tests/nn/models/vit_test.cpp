@@ -10,6 +10,7 @@
 
 #include "autograd/arithmetic.h"
 #include "autograd/normalize.h"
+#include "nn/hooks.h"
 #include "nn/network.h"
 #include "nn/optim/optimizer.h"
 #include "tensor/random.h"
@@ -151,8 +152,8 @@ TEST_CASE("vit: an image's logits do not depend on the batch it is in") {
   }
 }
 
-TEST_CASE("vit: depth, width and drop path of a block grow as the recipe says") {
-  Vit vit({.image_size = 8,
+TEST_CASE("vit: the rate of drop path rises linearly from 0 in the first block to the given one") {
+  Vit vit({.image_size = 4,
            .patch_size = 4,
            .channels = 1,
            .num_classes = 2,
@@ -161,15 +162,32 @@ TEST_CASE("vit: depth, width and drop path of a block grow as the recipe says") 
            .num_heads = 2,
            .hidden_dim = 16,
            .drop_path = 0.5});
-  const Tensor images = Random(1, "", "images").normal({64, 1, 8, 8}, {});
-  for (const Parameter& p : vit.parameters()) CHECK(p.path().find("drop") == std::string::npos);
   vit.initialise(1);
-  Pass training;
-  training.is_training = true;
-  // Block 0 has rate 0: only blocks 1 and 2 may drop, so some samples change and some do not.
-  const Variable a = vit.outputs(Variable(images), training).logits;
-  const Variable b = vit.outputs(Variable(images), Pass{}).logits;
-  CHECK(a.value().to_vector() != b.value().to_vector());
+  Hooks hooks;
+  std::vector<Tap> in, out;
+  for (const int block : {0, 1, 2}) {
+    in.push_back(hooks.tap(str("blocks.", block, ".drop_path2.in"), "test"));
+    out.push_back(hooks.tap(str("blocks.", block, ".drop_path2.out"), "test"));
+  }
+  Pass pass;
+  pass.is_training = true;
+  pass.hooks = &hooks;
+  vit.outputs(Variable(Random(1, "", "images").normal({64, 1, 4, 4}, {})), pass);
+  const double rates[] = {0, 0.25, 0.5};
+  for (size_t block = 0; block < 3; ++block) {
+    CAPTURE(block);
+    const std::vector<double> x = in[block].value().value().to_vector();
+    const std::vector<double> y = out[block].value().value().to_vector();
+    int dropped = 0;
+    for (size_t i = 0; i < x.size(); ++i) {
+      if (y[i] == 0 && x[i] != 0) {
+        ++dropped;
+      } else {
+        CHECK(y[i] == doctest::Approx(x[i] / (1 - rates[block])).epsilon(1e-6));  // f32
+      }
+    }
+    CHECK((dropped > 0) == (block > 0));
+  }
 }
 
 }  // namespace
