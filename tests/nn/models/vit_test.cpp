@@ -152,6 +152,35 @@ TEST_CASE("vit: an image's logits do not depend on the batch it is in") {
   }
 }
 
+// At the size of real activations an eps of 1e-5 would pass the comparison with PyTorch. Here
+// tokens are +-1e-3, their variance is 1e-6, so that eps 1e-6 halves what is under the root.
+TEST_CASE("vit: every norm has timm's eps, 1e-6") {
+  Reference r;
+  for (Parameter p : r.vit.parameters()) {
+    const bool is_norm_weight = p.path().find("norm") != std::string::npos && p.value().ndim() == 1;
+    p.set(is_norm_weight && p.path().ends_with("weight") ? ones(p.value().shape())
+                                                         : zeros(p.value().shape()));
+    if (p.path() != "pos_embed") continue;
+    Tensor positions = zeros(p.value().shape());
+    for (int64_t c = 0; c < 24; ++c) positions.slice(2, c, c + 1).fill(c % 2 == 0 ? 1e-3 : -1e-3);
+    p.set(positions);
+  }
+  Hooks hooks;
+  std::vector<Tap> taps;
+  for (const char* const norm :
+       {"blocks.0.norm1", "blocks.0.norm2", "blocks.1.norm1", "blocks.1.norm2", "norm"}) {
+    taps.push_back(hooks.tap(str(norm, ".out"), "test"));
+  }
+  Pass pass;
+  pass.hooks = &hooks;
+  r.vit.outputs(Variable(r.images(0)), pass);
+  for (const Tap& tap : taps) {
+    for (const double y : tap.value().value().to_vector()) {
+      CHECK(std::abs(y) == doctest::Approx(std::sqrt(0.5)).epsilon(1e-5));  // f32
+    }
+  }
+}
+
 TEST_CASE("vit: the rate of drop path rises linearly from 0 in the first block to the given one") {
   Vit vit({.image_size = 4,
            .patch_size = 4,
