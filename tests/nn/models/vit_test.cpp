@@ -10,6 +10,7 @@
 
 #include "autograd/arithmetic.h"
 #include "autograd/normalize.h"
+#include "nn/hooks.h"
 #include "nn/network.h"
 #include "nn/optim/optimizer.h"
 #include "tensor/random.h"
@@ -151,8 +152,37 @@ TEST_CASE("vit: an image's logits do not depend on the batch it is in") {
   }
 }
 
-TEST_CASE("vit: depth, width and drop path of a block grow as the recipe says") {
-  Vit vit({.image_size = 8,
+// At the size of real activations an eps of 1e-5 would pass the comparison with PyTorch. Here
+// tokens are +-1e-3, their variance is 1e-6, so that eps 1e-6 halves what is under the root.
+TEST_CASE("vit: every norm has timm's eps, 1e-6") {
+  Reference r;
+  for (Parameter p : r.vit.parameters()) {
+    const bool is_norm_weight = p.path().find("norm") != std::string::npos && p.value().ndim() == 1;
+    p.set(is_norm_weight && p.path().ends_with("weight") ? ones(p.value().shape())
+                                                         : zeros(p.value().shape()));
+    if (p.path() != "pos_embed") continue;
+    Tensor positions = zeros(p.value().shape());
+    for (int64_t c = 0; c < 24; ++c) positions.slice(2, c, c + 1).fill(c % 2 == 0 ? 1e-3 : -1e-3);
+    p.set(positions);
+  }
+  Hooks hooks;
+  std::vector<Tap> taps;
+  for (const char* const norm :
+       {"blocks.0.norm1", "blocks.0.norm2", "blocks.1.norm1", "blocks.1.norm2", "norm"}) {
+    taps.push_back(hooks.tap(str(norm, ".out"), "test"));
+  }
+  Pass pass;
+  pass.hooks = &hooks;
+  r.vit.outputs(Variable(r.images(0)), pass);
+  for (const Tap& tap : taps) {
+    for (const double y : tap.value().value().to_vector()) {
+      CHECK(std::abs(y) == doctest::Approx(std::sqrt(0.5)).epsilon(1e-5));  // f32
+    }
+  }
+}
+
+TEST_CASE("vit: the rate of drop path rises linearly from 0 in the first block to the given one") {
+  Vit vit({.image_size = 4,
            .patch_size = 4,
            .channels = 1,
            .num_classes = 2,
@@ -161,15 +191,32 @@ TEST_CASE("vit: depth, width and drop path of a block grow as the recipe says") 
            .num_heads = 2,
            .hidden_dim = 16,
            .drop_path = 0.5});
-  const Tensor images = Random(1, "", "images").normal({64, 1, 8, 8}, {});
-  for (const Parameter& p : vit.parameters()) CHECK(p.path().find("drop") == std::string::npos);
   vit.initialise(1);
-  Pass training;
-  training.is_training = true;
-  // Block 0 has rate 0: only blocks 1 and 2 may drop, so some samples change and some do not.
-  const Variable a = vit.outputs(Variable(images), training).logits;
-  const Variable b = vit.outputs(Variable(images), Pass{}).logits;
-  CHECK(a.value().to_vector() != b.value().to_vector());
+  Hooks hooks;
+  std::vector<Tap> in, out;
+  for (const int block : {0, 1, 2}) {
+    in.push_back(hooks.tap(str("blocks.", block, ".drop_path2.in"), "test"));
+    out.push_back(hooks.tap(str("blocks.", block, ".drop_path2.out"), "test"));
+  }
+  Pass pass;
+  pass.is_training = true;
+  pass.hooks = &hooks;
+  vit.outputs(Variable(Random(1, "", "images").normal({64, 1, 4, 4}, {})), pass);
+  const double rates[] = {0, 0.25, 0.5};
+  for (size_t block = 0; block < 3; ++block) {
+    CAPTURE(block);
+    const std::vector<double> x = in[block].value().value().to_vector();
+    const std::vector<double> y = out[block].value().value().to_vector();
+    int dropped = 0;
+    for (size_t i = 0; i < x.size(); ++i) {
+      if (y[i] == 0 && x[i] != 0) {
+        ++dropped;
+      } else {
+        CHECK(y[i] == doctest::Approx(x[i] / (1 - rates[block])).epsilon(1e-6));  // f32
+      }
+    }
+    CHECK((dropped > 0) == (block > 0));
+  }
 }
 
 }  // namespace
