@@ -20,24 +20,6 @@ IoError io_error(const std::filesystem::path& path) {
   return IoError(str(path.string(), ": ", std::generic_category().message(errno)));
 }
 
-/// Owns a descriptor.
-class Descriptor {
- public:
-  explicit Descriptor(int fd) : fd_(fd) {}
-  ~Descriptor() {
-    if (fd_ >= 0) ::close(fd_);
-  }
-  Descriptor(const Descriptor&) = delete;
-  Descriptor& operator=(const Descriptor&) = delete;
-  int get() const { return fd_; }
-  bool close() {
-    return ::close(std::exchange(fd_, -1)) == 0;
-  }  // some file systems report a full disk here
-
- private:
-  int fd_;
-};
-
 bool write_all(int fd, std::string_view bytes) {
   while (!bytes.empty()) {
     const ssize_t written = ::write(fd, bytes.data(), bytes.size());
@@ -48,30 +30,7 @@ bool write_all(int fd, std::string_view bytes) {
   return true;
 }
 
-/// Makes a rename in `folder` survive a power cut. File systems that cannot sync a folder say
-/// EINVAL.
-void sync_folder(const std::filesystem::path& folder) {
-  const std::filesystem::path named = folder.empty() ? "." : folder;
-  const Descriptor fd(::open(named.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC));
-  if (fd.get() < 0 || (::fsync(fd.get()) != 0 && errno != EINVAL)) throw io_error(named);
-}
-
 }  // namespace
-
-void write_file(const std::filesystem::path& path, std::string_view text) {
-  std::filesystem::path temporary = path;
-  temporary += ".tmp";
-  const auto give_up = [&] {
-    IoError error = io_error(path);
-    ::unlink(temporary.c_str());  // on a full disk its bytes are needed
-    throw error;
-  };
-  Descriptor fd(::open(temporary.c_str(), O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0666));
-  if (fd.get() < 0) throw io_error(path);
-  if (!write_all(fd.get(), text) || ::fsync(fd.get()) != 0 || !fd.close()) give_up();
-  if (::rename(temporary.c_str(), path.c_str()) != 0) give_up();
-  sync_folder(path.parent_path());
-}
 
 std::string read_file(const std::filesystem::path& path) {
   std::ifstream in(path, std::ios::binary);

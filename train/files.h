@@ -6,11 +6,6 @@
 
 namespace vtrain {
 
-/// Replaces the file's content so that a crash or a full disk leaves the old content or the new,
-/// never a part: a temporary file beside it (`path` + ".tmp") is written, synced and renamed, and
-/// the folder is synced. Throws IoError "path: reason".
-void write_file(const std::filesystem::path& path, std::string_view text);
-
 /// The whole file. Throws IoError "path: reason".
 std::string read_file(const std::filesystem::path& path);
 

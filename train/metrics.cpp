@@ -6,6 +6,7 @@
 #include <nlohmann/json.hpp>
 #include <string_view>
 
+#include "tensor/atomic_file.h"
 #include "tensor/error.h"
 #include "tensor/str.h"
 
@@ -75,7 +76,7 @@ void EpochMetrics::add(const Metrics& row) {
     cells[static_cast<size_t>(column - columns_.begin())] = std::visit(CsvCell{}, value);
   }
   text_ += csv_line(cells);
-  write_file(file_, text_);
+  write_file_atomically(file_, text_);
 }
 
 void EpochMetrics::restore(std::string text) {
@@ -86,7 +87,7 @@ void EpochMetrics::restore(std::string text) {
                               text.substr(0, text.find('\n'))));
   }
   text_ = std::move(text);
-  write_file(file_, text_);
+  write_file_atomically(file_, text_);
 }
 
 StepMetrics::StepMetrics(std::filesystem::path file) : file_(std::move(file)) {}
@@ -108,7 +109,7 @@ void StepMetrics::drop_from(int64_t step) {
     if (is_before(line, step)) kept += line;
     begin = end + 1;
   }
-  write_file(file_.path(), kept);
+  write_file_atomically(file_.path(), kept);
   file_ = AppendFile(file_.path());  // the old descriptor is of the replaced file
 }
 

@@ -11,6 +11,7 @@
 #include <system_error>
 #include <tuple>
 
+#include "tensor/atomic_file.h"
 #include "tensor/error.h"
 #include "tensor/str.h"
 #include "train/files.h"
@@ -80,10 +81,11 @@ std::filesystem::path create_run_folder(const std::filesystem::path& out_dir,
     if (errno != EEXIST) throw IoError(str(folder.string(), ": ", reason()));
     folder = str(first.string(), "-", number);
   }
-  write_file(folder / "recipe.yaml", record.recipe_yaml);
-  write_file(folder / "cmdline.txt", record.command_line);
-  write_file(folder / "env.json", record.environment_json);
-  write_file(folder / kHashFile, record.recipe_hash);  // last: with it the folder can be resumed
+  write_file_atomically(folder / "recipe.yaml", record.recipe_yaml);
+  write_file_atomically(folder / "cmdline.txt", record.command_line);
+  write_file_atomically(folder / "env.json", record.environment_json);
+  write_file_atomically(folder / kHashFile,
+                        record.recipe_hash);  // last: with it the folder can be resumed
   point_last_to(folder);
   return folder;
 }

@@ -20,6 +20,7 @@
 #include "train/report.h"
 #include "train/run_folder.h"
 #include "train/table.h"
+#include "train/tensorboard.h"
 
 namespace vtrain {
 namespace {
@@ -62,6 +63,7 @@ class Trainer {
   fs::path folder_;
   std::unique_ptr<EpochMetrics> epoch_metrics_;
   std::unique_ptr<StepMetrics> step_metrics_;
+  std::unique_ptr<EventWriter> events_;  // for TensorBoard; empty: not wanted
   std::unique_ptr<Checkpoints> checkpoints_;
   std::optional<NamedTensors>
       resumed_;  // content of the checkpoint to go on from, until a phase took it
@@ -125,6 +127,13 @@ void Trainer::end_epoch(Phase& phase) {
                        {"val_top1", val ? MetricValue(val->top1_percent) : MetricValue()},
                        {"val_top5", val ? MetricValue(val->top5_percent) : MetricValue()},
                        {"details", details}});
+  if (events_) {
+    const int64_t step = steps_before_ + phase.step();
+    for (const auto& [name, value] : phase.means.means()) {
+      events_->scalar("epoch/" + name, step, value);
+    }
+    if (val) events_->scalar("val/top1_percent", step, val->top1_percent);
+  }
   const double rate =
       static_cast<double>(epoch_steps_here_ * phase.batch_size()) / seconds_since(epoch_started_);
   std::string line =
@@ -263,6 +272,9 @@ std::unique_ptr<Phase> Trainer::make_phase() {
     phase->start();
   }
   step_metrics_->drop_from(steps_before_ + phase->step());
+  if (e_.tensorboard && !events_) {
+    events_ = std::make_unique<EventWriter>(folder_ / "tb", steps_before_ + phase->step());
+  }
   const Graph graph(phase->network());
   progress_.note(
       str("phase ", config.name, ": ", config.model, ", ", with_thousands(graph.params()),
@@ -294,14 +306,21 @@ void Trainer::show_step(const Phase& phase, Loader& loader, double grad_norm) {
   info.tail = phase.tail();
   progress_.step(info);
   if (phase.step() % e_.log_every == 0) {
-    step_metrics_->add(steps_before_ + phase.step(), {{"phase", info.phase},
-                                                      {"epoch", info.epoch},
-                                                      {"loss", info.loss},
-                                                      {"images_per_second", info.images_per_second},
-                                                      {"data_wait", info.data_wait},
-                                                      {"lr", info.lr},
-                                                      {"grad_norm", grad_norm},
-                                                      {"memory_bytes", info.memory_bytes}});
+    const int64_t step = steps_before_ + phase.step();
+    step_metrics_->add(step, {{"phase", info.phase},
+                              {"epoch", info.epoch},
+                              {"loss", info.loss},
+                              {"images_per_second", info.images_per_second},
+                              {"data_wait", info.data_wait},
+                              {"lr", info.lr},
+                              {"grad_norm", grad_norm},
+                              {"memory_bytes", info.memory_bytes}});
+    if (events_) {
+      events_->scalar("train/loss", step, info.loss);
+      events_->scalar("train/lr", step, info.lr);
+      events_->scalar("train/grad_norm", step, grad_norm);
+      events_->scalar("train/images_per_second", step, info.images_per_second);
+    }
   }
 }
 

@@ -85,7 +85,7 @@ TEST_CASE("run folder: one whose making was cut short is not resumed") {
 TEST_CASE("run folder: a place that cannot be written is named, with exit code 8") {
   const TemporaryFolder temporary;
   const fs::path file = temporary / "runs";
-  write_file(file, "");
+  put_file(file.string(), "");
   try {
     create_run_folder(file, "x", record("a"));
     FAIL("expected an IoError");

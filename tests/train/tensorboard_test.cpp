@@ -132,7 +132,7 @@ TEST_CASE("tensorboard: after a resume a second file voids the steps from there 
 
 TEST_CASE("tensorboard: a folder that cannot be made is named") {
   const TemporaryFolder folder;
-  write_file(folder / "tb", "");
+  put_file(folder / "tb", "");
   CHECK_THROWS_AS(EventWriter(folder / "tb/x"), IoError);
 }
 
