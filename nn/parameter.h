@@ -20,6 +20,7 @@ class Parameter {
   bool defined() const { return data_ != nullptr; }
   const std::string& path() const { return data_->path; }
   const Init& init() const { return data_->init; }
+  void set_init(const Init& init) const { data_->init = init; }
   bool is_buffer() const { return data_->is_buffer; }
 
   const Tensor& value() const { return data_->raw.value(); }

@@ -7,6 +7,7 @@
 
 #include "tensor/allocator.h"
 #include "tensor/dispatch.h"
+#include "tensor/parallel.h"
 
 namespace vtrain {
 
@@ -247,6 +248,22 @@ void for_each_row(const Shape& shape, const Shape& a, const Shape& b, const Row&
   }
 }
 
+/// The same for the rows below each index of the first axis, shared among threads: moving rows is
+/// bound by memory, which one core does not use up.
+template <class Row>
+void for_each_row_in_parallel(const Shape& shape, const Shape& a, const Shape& b, const Row& row) {
+  if (shape.size() < 2) return for_each_row(shape, a, b, row);
+  const int64_t inner = numel_of(shape) / std::max<int64_t>(shape[0], 1);
+  parallel_for(shape[0], std::max<int64_t>(1, 32768 / std::max<int64_t>(inner, 1)),
+               [&](int64_t begin, int64_t end) {
+                 Shape part = shape;
+                 part[0] = end - begin;
+                 for_each_row(part, a, b, [&](int64_t ia, int64_t ib) {
+                   row(ia + begin * a[0], ib + begin * b[0]);
+                 });
+               });
+}
+
 template <class To, class From>
 To convert(From x) {
   if constexpr (std::is_same_v<To, From>) {
@@ -277,9 +294,14 @@ void Tensor::copy_from(const Tensor& source) {
     dispatch_all("copy", source.dtype_, [&]<class From>(From) {
       To* const to = data<To>();
       const From* const from = source.data<From>();
-      for_each_row(shape_, strides_, source.strides_, [&](int64_t a, int64_t b) {
-        for (int64_t i = 0; i < count; ++i)
+      for_each_row_in_parallel(shape_, strides_, source.strides_, [&](int64_t a, int64_t b) {
+        if (std::is_same_v<To, From> && to_step == 1 && from_step == 1) {
+          std::memcpy(to + a, from + b, static_cast<size_t>(count) * sizeof(To));
+          return;
+        }
+        for (int64_t i = 0; i < count; ++i) {
           to[a + i * to_step] = convert<To>(from[b + i * from_step]);
+        }
       });
     });
   });
@@ -293,7 +315,7 @@ void Tensor::fill(double value) {
     const T v = convert<T>(value);
     const int64_t count = shape_.empty() ? 1 : shape_.back(),
                   step = shape_.empty() ? 1 : strides_.back();
-    for_each_row(shape_, strides_, strides_, [&](int64_t a, int64_t) {
+    for_each_row_in_parallel(shape_, strides_, strides_, [&](int64_t a, int64_t) {
       for (int64_t i = 0; i < count; ++i) to[a + i * step] = v;
     });
   });

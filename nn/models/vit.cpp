@@ -60,6 +60,11 @@ Vit::Vit(const VitConfig& config)
   }
   add("norm", norm_);
   add("head", head_);
+  if (!config.has_fan_in_init) return;
+  for (const Parameter& p : parameters()) {
+    if (p.value().ndim() != 2) continue;
+    p.set_init(Init::uniform(1 / std::sqrt(static_cast<double>(p.value().dim(1)))));
+  }
 }
 
 Outputs Vit::outputs(const Variable& images, const Pass& pass) {
@@ -79,6 +84,7 @@ namespace {
 /// dim, depth, heads, hidden and patch of one size; the rest comes from the data.
 struct Size {
   int64_t dim, depth, num_heads, hidden_dim, patch_size;
+  bool has_fan_in_init = false;
 };
 
 auto maker(const Size& size) {
@@ -91,7 +97,8 @@ auto maker(const Size& size) {
                                            .depth = size.depth,
                                            .num_heads = size.num_heads,
                                            .hidden_dim = size.hidden_dim,
-                                           .drop_path = o.drop_path});
+                                           .drop_path = o.drop_path,
+                                           .has_fan_in_init = size.has_fan_in_init});
   };
 }
 
@@ -111,9 +118,9 @@ const RegisteredModel models[] = {
     {"deit_base_patch16_224", "DeiT, width 768, 12 blocks, 12 heads", kDeit,
      maker({768, 12, 12, 3072, 16})},
     {"deit_mini_patch4_28", "DeiT for 28x28 images: width 96, 8 blocks, 3 heads, 49 patches", kDeit,
-     maker({96, 8, 3, 384, 4})},
+     maker({96, 8, 3, 384, 4, true})},
     {"deit_micro_patch4_28", "DeiT for tests on 28x28 images: width 96, 6 blocks, 4 heads", kDeit,
-     maker({96, 6, 4, 384, 4})},
+     maker({96, 6, 4, 384, 4, true})},
 };
 }  // namespace
 
