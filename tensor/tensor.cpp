@@ -295,9 +295,11 @@ void Tensor::copy_from(const Tensor& source) {
       To* const to = data<To>();
       const From* const from = source.data<From>();
       for_each_row_in_parallel(shape_, strides_, source.strides_, [&](int64_t a, int64_t b) {
-        if (std::is_same_v<To, From> && to_step == 1 && from_step == 1) {
-          std::memcpy(to + a, from + b, static_cast<size_t>(count) * sizeof(To));
-          return;
+        if constexpr (std::is_same_v<To, From>) {
+          if (to_step == 1 && from_step == 1) {
+            std::copy_n(from + b, count, to + a);
+            return;
+          }
         }
         for (int64_t i = 0; i < count; ++i) {
           to[a + i * to_step] = convert<To>(from[b + i * from_step]);
