@@ -342,14 +342,31 @@ ExitCode Trainer::report() {
 
 }  // namespace
 
+namespace {
+/// Parameters and MACs of the network's direct children, such as blocks, and of the whole.
+std::string model_table(Network& network, const Graph& graph) {
+  Table table({{"module", Align::kLeft}, {"params"}, {"MACs"}});
+  std::vector<Module*> parts = network.root().modules();
+  parts.erase(parts.begin());  // the root
+  std::string parent = "/";    // no path starts so
+  for (const Module* const part : parts) {
+    if (part->path().starts_with(parent + ".")) continue;  // below the last one shown
+    parent = part->path();
+    int64_t params = 0;
+    for (const Parameter& p : part->parameters()) params += p.is_buffer() ? 0 : p.value().numel();
+    table.add_row({parent, with_thousands(params), with_thousands(graph.macs(parent))});
+  }
+  table.add_row({"total", with_thousands(graph.params()), with_thousands(graph.macs())});
+  return table.text();
+}
+}  // namespace
+
 std::vector<std::string> dry_run(const Experiment& experiment) {
   std::vector<std::string> lines;
   for (const PhaseConfig& config : experiment.phases) {
     Phase phase(experiment, config, open_data(config, experiment.seed), {});
-    const Graph graph(phase.network());
-    lines.push_back(str("phase ", config.name, ": ", config.model, ", ",
-                        with_thousands(graph.params()), " parameters, ",
-                        with_thousands(graph.macs()), " MACs"));
+    lines.push_back(str("phase ", config.name, ": ", config.model));
+    lines.push_back(model_table(phase.network(), Graph(phase.network())));
     for (const std::string& hook : phase.describe_hooks()) lines.push_back("  " + hook);
   }
   return lines;
