@@ -26,8 +26,6 @@ class Parameter {
   const Tensor& value() const { return data_->raw.value(); }
   /// Copies new elements in; the shape stays.
   void set(const Tensor& value);
-  /// Another tensor, perhaps of another shape or dtype; its gradient is dropped.
-  void replace(Tensor value);
 
   /// The weight as the tape sees it: a leaf if the pass wants gradients and the parameter is
   /// trained, else a constant.

@@ -47,6 +47,7 @@ class Trainer {
 
  private:
   void open_folder();
+  void remove_unfinished_files() const;
   bool train_phase(Phase& phase);
   void end_epoch(Phase& phase);
   void finish_phase(Phase& phase);
@@ -236,6 +237,7 @@ void Trainer::open_folder() {
     return;
   }
 
+  remove_unfinished_files();
   auto [file, content] =
       checkpoints_->newest([this](const std::string& line) { progress_.note(line); });
   resumed_from_ = file.string();
@@ -260,6 +262,18 @@ void Trainer::open_folder() {
   epoch_metrics_->restore(m.at("metrics_csv"));
   if (m.at("is_inside_phase") == "1") resumed_ = std::move(content);
   progress_.note(str("resumed from ", resumed_from_));
+}
+
+/// A process that was killed while it wrote leaves its temporary file behind.
+void Trainer::remove_unfinished_files() const {
+  for (const fs::path& folder : {folder_, folder_ / "ckpt"}) {
+    std::error_code ignored;
+    for (const auto& entry : fs::directory_iterator(folder, ignored)) {
+      if (entry.path().filename().string().find(".tmp-") != std::string::npos) {
+        fs::remove(entry.path(), ignored);
+      }
+    }
+  }
 }
 
 std::unique_ptr<Phase> Trainer::make_phase() {
