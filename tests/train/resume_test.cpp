@@ -61,8 +61,7 @@ TEST_CASE(
   for (const std::string workers : {"1", "2", "4"}) {
     CAPTURE(workers);
     const std::string out = "killed" + workers;
-    std::set<int64_t> kill_after;  // five moments of each phase over the three rounds and more:
-                                   // four in each round
+    std::set<int64_t> kill_after;  // two moments of each phase in each of three rounds
     while (kill_after.size() < 2)
       kill_after.insert(static_cast<int64_t>(random() % (kStepsPerPhase - 1)));
     while (kill_after.size() < 4)

@@ -129,7 +129,6 @@ TEST_CASE(
     for (Parameter p : helper->parameters()) p.set(zeros(p.value().shape()));
   }
   const Tensor images = phase.images(4);
-  Tensor first(zeros({4, 49}));
   std::vector<Tensor> sets;
   for (const int64_t k : {20, 10, 5}) {
     Tensor set = zeros({4, 49});
@@ -158,9 +157,9 @@ TEST_CASE("dynamicvit: what was trained is what finish leaves, and a file of it 
 }
 
 TEST_CASE(
-    "dynamicvit: MACs of the network at 224 pixels are the card's: DeiT-S with keep ratio 0.7 has "
-    "2.981 G") {
-  // 12 blocks of width 384: 4 L C^2 + 2 L^2 C + 8 L C^2 each, predictors n (1.625 C^2 + C / 2) on
+    "dynamicvit: MACs are those of the formulas: blocks at their shortened lengths, and "
+    "predictors") {
+  // Width 96: a block has 4 L C^2 + 2 L^2 C + 8 L C^2 each, predictors n (1.625 C^2 + C / 2) on
   // the tokens in front of the cut.
   TestPhase phase(compress(""));
   phase->finish();
@@ -278,8 +277,7 @@ TEST_CASE(
   CHECK(step("1", "compress.") == step("0.1", "compress."));
 }
 
-TEST_CASE(
-    "dynamicvit: tau scales the predictors' gradient by 1 / tau when decisions are the same") {
+TEST_CASE("dynamicvit: a larger tau weakens the predictors' gradient and changes no decision") {
   // The decision's sign does not depend on tau; the slope of the sigmoid does, so the gradients
   // differ.
   const auto gradient = [](const std::string& tau) {
