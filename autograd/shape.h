@@ -4,6 +4,9 @@
 
 namespace vtrain {
 
+/// x in another floating dtype; its gradient comes back in x's own.
+Variable cast(const Variable& x, DType dtype);
+
 /// Ops that move values without arithmetic.
 Variable reshape(const Variable& x, const Shape& shape);  // one extent may be -1
 Variable transpose(const Variable& x, int a, int b);

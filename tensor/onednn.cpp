@@ -17,12 +17,27 @@ using Tag = dnnl::memory::format_tag;
 using Type = dnnl::memory::data_type;
 using Dims = dnnl::memory::dims;
 
+dnnl::cpu_isa isa_of(CpuLevel level) {
+  switch (level) {
+    case CpuLevel::kBaseline:
+      return dnnl::cpu_isa::sse41;
+    case CpuLevel::kAvx2:
+      return dnnl::cpu_isa::avx2;
+    case CpuLevel::kAvx512:
+      return dnnl::cpu_isa::avx512_core;
+    case CpuLevel::kAvx512Bf16:
+      return dnnl::cpu_isa::avx512_core_bf16;
+    case CpuLevel::kAmx:
+      return dnnl::cpu_isa::avx512_core_amx;
+  }
+  return dnnl::cpu_isa::sse41;
+}
+
 /// oneDNN reads its own instruction limit once, before its first primitive: it follows ours.
 const dnnl::engine& cpu() {
   static const dnnl::engine engine = [] {
     const CpuLevel level = cpu_level();
-    if (level == CpuLevel::kAvx2) dnnl::set_max_cpu_isa(dnnl::cpu_isa::avx2);
-    if (level == CpuLevel::kBaseline) dnnl::set_max_cpu_isa(dnnl::cpu_isa::sse41);
+    if (level != CpuLevel::kAmx) dnnl::set_max_cpu_isa(isa_of(level));
     return dnnl::engine(dnnl::engine::kind::cpu, 0);
   }();
   return engine;

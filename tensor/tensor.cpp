@@ -269,9 +269,9 @@ To convert(From x) {
   if constexpr (std::is_same_v<To, From>) {
     return x;
   } else if constexpr (std::is_same_v<From, BFloat16>) {
-    return convert<To>(to_float(x));
+    return convert<To>(static_cast<float>(x));
   } else if constexpr (std::is_same_v<To, BFloat16>) {
-    return to_bfloat16(static_cast<float>(x));
+    return BFloat16(static_cast<float>(x));
   } else {
     return static_cast<To>(x);
   }

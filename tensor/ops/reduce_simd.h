@@ -19,5 +19,8 @@ extern const ReduceSimd reduce_simd;
 namespace avx512 {
 extern const ReduceSimd reduce_simd;
 }
+namespace avx512_bf16 {
+extern const ReduceSimd reduce_simd;
+}
 
 }  // namespace vtrain
