@@ -9,9 +9,8 @@ namespace vtrain {
 Variable cast(const Variable& x, DType dtype) {
   check_floating("cast", "x", x.value());
   if (x.value().dtype() == dtype) return x;
-  return Variable::from(
-      {.name = "cast", .takes_wide_gradient = true}, x.value().to(dtype), {x},
-      [own = x.value().dtype()](const Tensor& dy) { return Grads{dy.to(own)}; });
+  return Variable::from({.name = "cast", .takes_wide_gradient = true}, x.value().to(dtype), {x},
+                        [own = x.value().dtype()](const Tensor& dy) { return Grads{dy.to(own)}; });
 }
 
 Variable reshape(const Variable& x, const Shape& shape) {

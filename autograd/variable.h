@@ -24,8 +24,8 @@ struct Op {
 /// One gradient per input, in order; undefined where an input needs none.
 using Grads = std::vector<Tensor>;
 /// From the gradient of the result to those of the inputs. The gradient of a bf16 value may come
-/// in f32, where a kernel sums it that wide; dy has the dtype of the result all the same, unless the
-/// op takes the wide one.
+/// in f32, where a kernel sums it that wide; dy has the dtype of the result all the same, unless
+/// the op takes the wide one.
 using GradFunction = std::function<Grads(const Tensor& dy)>;
 
 /// A value and how it came about: the tape. Copies are handles on one node.

@@ -24,7 +24,7 @@ struct Pass {
       0;  // global index in the step's batch of sample 0: noise ignores ranks and micro-batches
   uint64_t seed = 0;
   std::string phase;
-  DType dtype = DType::f32;  // what layers compute in; bf16: mixed precision
+  DType dtype = DType::f32;      // what layers compute in; bf16: mixed precision
   const Hooks* hooks = nullptr;  // nullptr: the bare network
 
   /// The stream of that name in this run and phase.

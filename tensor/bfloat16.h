@@ -15,8 +15,8 @@ struct BFloat16 {
   [[gnu::always_inline]] BFloat16(float x) {  // NOLINT(google-explicit-constructor)
     const auto word = __builtin_bit_cast(uint32_t, x);
     const bool is_nan = (word & 0x7fffffff) > 0x7f800000;  // rounding could make it infinite
-    bits = static_cast<uint16_t>(
-        (is_nan ? word | 0x400000 : word + 0x7fff + ((word >> 16) & 1)) >> 16);
+    bits = static_cast<uint16_t>((is_nan ? word | 0x400000 : word + 0x7fff + ((word >> 16) & 1)) >>
+                                 16);
   }
   [[gnu::always_inline]] operator float() const {  // NOLINT(google-explicit-constructor)
     return __builtin_bit_cast(float, static_cast<uint32_t>(bits) << 16);

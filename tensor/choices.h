@@ -8,9 +8,9 @@
 namespace vtrain {
 
 /// Choices among implementations that compute the same thing, by what this machine measures: for a
-/// shape, oneDNN's convolution, its matmul, or a kernel of our own. Results may differ in their last
-/// bits, so a run makes all its choices before its first step, keeps them with its checkpoints, and
-/// takes them back on resume.
+/// shape, oneDNN's convolution, its matmul, or a kernel of our own. Results may differ in their
+/// last bits, so a run makes all its choices before its first step, keeps them with its
+/// checkpoints, and takes them back on resume.
 ///
 /// One table serves the process, as the primitives of oneDNN do. Functions may be called from
 /// several threads.

@@ -50,7 +50,8 @@ CpuLevel chosen() {
           str("VTRAIN_CPU_LEVEL=", asked, ": this CPU has ", name_of(best), " at most"));
     return level;
   }
-  throw DeviceError(str("VTRAIN_CPU_LEVEL=", asked, ": expected baseline, avx2, avx512, avx512_bf16 or amx"));
+  throw DeviceError(
+      str("VTRAIN_CPU_LEVEL=", asked, ": expected baseline, avx2, avx512, avx512_bf16 or amx"));
 }
 }  // namespace
 

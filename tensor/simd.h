@@ -101,7 +101,8 @@ typedef uint16_t HalvesInMemory __attribute__((vector_size(32), aligned(2), may_
   Halves h;
   asm("vmovdqu16 %1, %0%{%2%}%{z%}"
       : "=v"(h)
-      : "m"(*reinterpret_cast<const HalvesInMemory*>(p)), "Yk"(static_cast<uint16_t>((1U << n) - 1)));
+      : "m"(*reinterpret_cast<const HalvesInMemory*>(p)),
+        "Yk"(static_cast<uint16_t>((1U << n) - 1)));
   return widened(h);
 }
 [[maybe_unused]] inline void store_first(BFloat16* p, Vec v, int64_t n) {

@@ -40,7 +40,8 @@ void sum_columns(const T* x, T* y, int64_t axis, int64_t inner, int64_t begin, i
 template <>
 void sum_columns(const float* x, float* y, int64_t axis, int64_t inner, int64_t begin,
                  int64_t end) {
-  const ReduceSimd& simd = by_level(baseline::reduce_simd, avx2::reduce_simd, avx512::reduce_simd, avx512_bf16::reduce_simd);
+  const ReduceSimd& simd = by_level(baseline::reduce_simd, avx2::reduce_simd, avx512::reduce_simd,
+                                    avx512_bf16::reduce_simd);
   simd.sum_columns(x + begin, axis, end - begin, inner, y + begin);
 }
 
