@@ -3,6 +3,8 @@
 #include <cmath>
 #include <nlohmann/json.hpp>
 
+#include "autograd/shape.h"
+
 namespace vtrain {
 namespace {
 using Json = nlohmann::json;
@@ -65,7 +67,11 @@ Network::Network(Architecture architecture) : architecture_(std::move(architectu
 Outputs Network::forward(const Tensor& images, const Pass& pass) {
   Pass with_hooks = pass;
   with_hooks.hooks = hooks_.empty() ? nullptr : &hooks_;
-  return model_->outputs(Variable(images), with_hooks);
+  if (pass.dtype == DType::f32) return model_->outputs(Variable(images), with_hooks);
+  Outputs outputs = model_->outputs(cast(Variable(images), pass.dtype), with_hooks);
+  outputs.logits = cast(outputs.logits, DType::f32);
+  for (auto& [name, head] : outputs.heads) head = cast(head, DType::f32);
+  return outputs;
 }
 
 Tensor Network::logits(const Tensor& images) { return forward(images, Pass{}).logits.value(); }

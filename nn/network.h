@@ -49,7 +49,8 @@ class Network {
   Hooks& hooks() { return hooks_; }
   Preprocessing preprocessing;
 
-  /// Runs the network with its hooks.   images (N, C, H, W)
+  /// Runs the network with its hooks.   images (N, C, H, W) f32
+  /// Layers compute in pass.dtype; what comes out is f32 again.
   Outputs forward(const Tensor& images, const Pass& pass);
   /// Logits in evaluation mode, hooks on.
   Tensor logits(const Tensor& images);

@@ -46,7 +46,18 @@ struct View {
 /// stored it elsewhere.
 struct Item {
   enum class Kind {
-    kMark, kNone, kBoolean, kInteger, kReal, kText, kGlobal, kStorage, kView, kDict, kList, kTuple
+    kMark,
+    kNone,
+    kBoolean,
+    kInteger,
+    kReal,
+    kText,
+    kGlobal,
+    kStorage,
+    kView,
+    kDict,
+    kList,
+    kTuple
   };
   Kind kind = Kind::kNone;
   int64_t integer = 0;
@@ -83,8 +94,8 @@ float half_to_float(uint16_t half) {
   const uint32_t sign = static_cast<uint32_t>(half & 0x8000) << 16,
                  rest = static_cast<uint32_t>(half & 0x7fff) << 13;
   const bool is_special = (half & 0x7c00) == 0x7c00;
-  const float magnitude = is_special ? std::bit_cast<float>(rest | 0x7f800000)
-                                     : std::bit_cast<float>(rest) * 0x1p112F;
+  const float magnitude =
+      is_special ? std::bit_cast<float>(rest | 0x7f800000) : std::bit_cast<float>(rest) * 0x1p112F;
   return std::bit_cast<float>(std::bit_cast<uint32_t>(magnitude) | sign);
 }
 
@@ -103,7 +114,9 @@ class Unpickler {
   size_t position() const { return at_; }  // behind the STOP of what was read
 
  private:
-  [[noreturn]] void fail(const std::string& what) const { throw CheckpointError(path_ + ": " + what); }
+  [[noreturn]] void fail(const std::string& what) const {
+    throw CheckpointError(path_ + ": " + what);
+  }
   [[noreturn]] void damaged() const {
     fail(str("the pickle is damaged near byte ", at_, "; was the file cut off?"));
   }
@@ -150,8 +163,9 @@ class Unpickler {
     size_t mark = stack_.size();
     while (stack_[--mark].kind != Kind::kMark) {
     }
-    std::vector<Item> items(std::make_move_iterator(stack_.begin() + static_cast<int64_t>(mark) + 1),
-                            std::make_move_iterator(stack_.end()));
+    std::vector<Item> items(
+        std::make_move_iterator(stack_.begin() + static_cast<int64_t>(mark) + 1),
+        std::make_move_iterator(stack_.end()));
     stack_.resize(mark);
     --marks_;
     return items;
@@ -354,10 +368,9 @@ std::vector<int64_t> Unpickler::integers(const Item& item) const {
 }
 
 Item Unpickler::global(const std::string& module, const std::string& name) const {
-  constexpr std::string_view kKnown[] = {"collections OrderedDict", "torch Size",
-                                         "torch._utils _rebuild_tensor",
-                                         "torch._utils _rebuild_tensor_v2",
-                                         "torch._utils _rebuild_parameter"};
+  constexpr std::string_view kKnown[] = {
+      "collections OrderedDict", "torch Size", "torch._utils _rebuild_tensor",
+      "torch._utils _rebuild_tensor_v2", "torch._utils _rebuild_parameter"};
   const std::string full = str(module, ' ', name);
   bool is_known = storage_dtype(full).has_value();
   for (const std::string_view known : kKnown) is_known |= known == full;
@@ -427,7 +440,8 @@ Item Unpickler::load_storage(const Item& id) {
   // writing that in 2017.
   if (parts.size() > 5 && parts[5].kind != Kind::kNone)
     fail("the pickle has storages that share memory; expected one storage each");
-  return {.kind = Kind::kStorage, .storage = find_storage_(*dtype, parts[2].text, parts[4].integer)};
+  return {.kind = Kind::kStorage,
+          .storage = find_storage_(*dtype, parts[2].text, parts[4].integer)};
 }
 
 Tensor tensor_of(const View& view, const std::string& path) {

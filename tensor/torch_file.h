@@ -24,8 +24,8 @@ struct TorchValue {
 
 /// Reads a .pth or .th file, the zip form (PyTorch 1.6 and later) or the older one of consecutive
 /// pickles. A pickle is a program that may call anything; this reader knows a dozen harmless
-/// constructors (tensors, storages, OrderedDict, Size), runs nothing else, and refuses the rest with
-/// an error that names it. Throws CheckpointError "path: ...".
+/// constructors (tensors, storages, OrderedDict, Size), runs nothing else, and refuses the rest
+/// with an error that names it. Throws CheckpointError "path: ...".
 TorchValue read_torch_file(const std::string& path);
 
 }  // namespace vtrain

@@ -120,7 +120,8 @@ std::string ZipArchive::read(const std::string& entry_name) const {
     plain = packed;
   } else if (entry.method == kDeflated) {
     // No deflate stream shrinks by more than 1032 to 1: a larger claim would only eat memory.
-    if (entry.size / 1032 > entry.compressed) fail(str("entry ", entry_name, ": its size is false"));
+    if (entry.size / 1032 > entry.compressed)
+      fail(str("entry ", entry_name, ": its size is false"));
     plain.resize(entry.size);
     z_stream stream{};
     if (inflateInit2(&stream, -MAX_WBITS) != Z_OK) throw Error("zlib has no memory");

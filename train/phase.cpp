@@ -210,6 +210,7 @@ Pass Phase::pass(bool is_training) const {
   p.progress = static_cast<double>(step()) / static_cast<double>(steps());
   p.seed = experiment_.seed;
   p.phase = config_.name;
+  p.dtype = is_training ? dtype : DType::f32;
   return p;
 }
 
@@ -341,6 +342,7 @@ void Phase::save(NamedTensors& file) const {
   file.metadata["step_in_epoch"] = std::to_string(step_in_epoch);
   file.metadata["means"] = means.to_text();
   file.metadata["best_top1"] = str(best_top1);
+  file.metadata["dtype"] = name_of(dtype);
 }
 
 namespace {
@@ -400,6 +402,7 @@ void Phase::load(const NamedTensors& file, const std::string& from) {
   step_in_epoch = std::stoll(metadata(file, "step_in_epoch", from));
   means = RunningMeans::from_text(metadata(file, "means", from));
   best_top1 = std::stod(metadata(file, "best_top1", from));
+  dtype = metadata(file, "dtype", from) == name_of(DType::bf16) ? DType::bf16 : DType::f32;
 }
 
 }  // namespace vtrain

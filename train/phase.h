@@ -56,6 +56,7 @@ class Phase {
 
   // Position.
   int64_t epoch = 0, step_in_epoch = 0;
+  DType dtype = DType::f32;  // what the training steps compute in; validation computes in f32
   int64_t steps_per_epoch() const { return steps_per_epoch_; }
   int64_t step() const { return epoch * steps_per_epoch_ + step_in_epoch; }
   int64_t steps() const { return config_.epochs * steps_per_epoch_; }

@@ -169,13 +169,17 @@ Report make_report(const Experiment& e, const std::filesystem::path& folder,
     masked_compact = std::max(note.masked_compact_max_rel,
                               masked_compact.is_null() ? 0.0 : masked_compact.get<double>());
   }
+  std::string amp = "off";
+  for (const auto& [phase, note] : notes) {
+    if (note.amp != "off") amp = note.amp;
+  }
   report.json = Json{
       {"recipe", e.name},
       {"seed", e.seed},
       {"device", "cpu"},
       {"chip", chip_name()},
       {"threads", num_threads()},
-      {"amp", "off"},
+      {"amp", amp},
       {"executor", "eager"},
       {"networks", networks_json},
       {"pair", pair},
