@@ -18,11 +18,13 @@ for round in $(seq "$rounds"); do
   ours
   "$python" -c 'import torch' 2>/dev/null && "$python" bench/pytorch_step.py --modes eager,compile 2>/dev/null
 done
-# The first epoch warms up and is not shown. Peak memory: the largest resident set of a whole process.
+# The first epoch warms up and is not shown. Peak memory: the largest resident set of a whole process that trains one phase.
+command -v /usr/bin/time >/dev/null || exit 0
+dense=$(ls -d "$out"/deit_dynamicvit-* | head -n 1)/dense.safetensors
 for kind in dense sparse; do
-  drop=()
-  [ "$kind" = dense ] && drop=('~phases.sparse' '~pair')
-  command -v /usr/bin/time >/dev/null || continue
-  /usr/bin/time -f "vtrain $kind peak: %M KiB" build/vtrain recipes/deit_dynamicvit.yaml data.batch_size=128 data.val=0 data.limit=12800 out.dir="$out" \
-    --quiet phases.dense.train.epochs=1 "${drop[@]}" 2>&1 | grep peak
+  changes=('~phases.sparse' '~pair')
+  [ "$kind" = sparse ] && changes=('~phases.dense' '~phases.sparse.from' '~pair' phases.sparse.model.weights="$dense"
+    phases.sparse.compress.dynamicvit.teacher="$dense")
+  /usr/bin/time -f "vtrain $kind peak: %M KiB" build/vtrain recipes/deit_dynamicvit.yaml data.batch_size=128 data.val=0 \
+    data.limit=12800 out.dir="$out" out.name="peak-$kind" --quiet "phases.$kind.train.epochs=1" "${changes[@]}" 2>&1 | grep peak
 done
