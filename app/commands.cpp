@@ -59,6 +59,20 @@ ExitCode check(const Experiment& experiment, bool schema) {
   return ExitCode::kDone;
 }
 
+/// The evaluation transform that the network was trained with. Weights of another program do not
+/// say: then images are resized unless they have the network's size.
+InputFormat input_of(const Network& network, const Dataset& data) {
+  const int64_t side = network.architecture().options.image_size;
+  const ImageSize own = data.image_size();
+  InputFormat input{.size = {own.channels, side, side}};
+  input.is_resized = network.preprocessing.crop_pct > 0 || own.height != side || own.width != side;
+  if (network.preprocessing.crop_pct > 0) input.crop_pct = network.preprocessing.crop_pct;
+  if (network.preprocessing.interpolation == name_of(Interpolation::kBicubic)) {
+    input.interpolation = Interpolation::kBicubic;
+  }
+  return input;
+}
+
 ExitCode eval(const std::string& weights, const std::string& data_name, const std::string& root,
               int threads) {
   if (threads > 0) set_num_threads(threads);
@@ -68,13 +82,19 @@ ExitCode eval(const std::string& weights, const std::string& data_name, const st
     throw RecipeError(str(weights, ": computes ", network->architecture().options.num_classes,
                           " classes, ", data_name, " has ", data->classes()));
   }
+  const ModelOptions& model = network->architecture().options;
+  if (data->image_size().channels != model.channels) {
+    throw RecipeError(str(weights, ": wants images of ", model.channels, " channels, ", data_name,
+                          " has ", data->image_size().channels));
+  }
   std::vector<int64_t> all(static_cast<size_t>(data->size()));
   for (size_t i = 0; i < all.size(); ++i) all[i] = static_cast<int64_t>(i);
   Loader loader(data, all,
                 {.batch_size = 250,
                  .workers = 1,
                  .mean = network->preprocessing.mean,
-                 .std = network->preprocessing.std});
+                 .std = network->preprocessing.std,
+                 .input = input_of(*network, *data)});
   const Accuracy a = evaluate(*network, loader);
   std::cout << "* Acc@1 " << fixed(a.top1_percent, 3) << " Acc@5 " << fixed(a.top5_percent, 3)
             << " loss " << fixed(a.loss, 3) << '\n';

@@ -31,6 +31,27 @@ Placement draw_placement(const AugmentOptions& options, Draws crop, Draws flip) 
   return at;
 }
 
+Box draw_resized_crop(const std::array<double, 2>& scale, const std::array<double, 2>& ratio,
+                      const ImageSize& size, Draws draws) {
+  constexpr int kAttempts = 10;
+  const auto height = static_cast<double>(size.height), width = static_cast<double>(size.width);
+  const double low = std::log(ratio[0]), high = std::log(ratio[1]);
+  for (int attempt = 0; attempt < kAttempts; ++attempt) {
+    const double area = draws.uniform(scale[0], scale[1]) * height * width;
+    const double aspect = std::exp(draws.uniform(low, high));
+    const int64_t w = std::lrint(std::sqrt(area * aspect)),
+                  h = std::lrint(std::sqrt(area / aspect));
+    if (w < 1 || h < 1 || w > size.width || h > size.height) continue;
+    const int64_t top = draws.integer(0, size.height - h), left = draws.integer(0, size.width - w);
+    return {top, left, top + h, left + w};
+  }
+  const double own = width / height;
+  const int64_t w = own > ratio[1] ? std::lrint(height * ratio[1]) : size.width;
+  const int64_t h = own < ratio[0] ? std::lrint(width / ratio[0]) : size.height;
+  const int64_t top = (size.height - h) / 2, left = (size.width - w) / 2;
+  return {top, left, top + h, left + w};
+}
+
 Normalize::Normalize(int64_t channels, std::span<const double> mean, std::span<const double> std)
     : table_(static_cast<size_t>(channels)) {
   if (mean.size() != table_.size() || std.size() != table_.size()) {

@@ -2,16 +2,19 @@
 
 #include <array>
 #include <cstdint>
+#include <optional>
 #include <span>
 #include <vector>
 
-#include "data/dataset.h"
+#include "data/image.h"
 #include "tensor/random.h"
 
 namespace vtrain {
 
 /// What happens to training images; the defaults do nothing.
 struct AugmentOptions {
+  std::optional<std::array<double, 2>> scale = {};  // of a random resized crop: share of the area
+  std::array<double, 2> ratio = {0.75, 1.3333};     // of its width to its height
   int64_t crop_padding = 0;  // zeros added on each side before a random crop of the old size
   bool hflip = false;        // mirrored with probability 1/2
   double mixup = 0;          // alpha of Beta(alpha, alpha), 0: off
@@ -47,6 +50,12 @@ struct Placement {
 /// one does not move the other.
 Placement draw_placement(const AugmentOptions& options, Draws crop, Draws flip);
 
+/// torchvision's RandomResizedCrop: a rectangle of a share of the area that is uniform in `scale`,
+/// of an aspect ratio (width / height) whose logarithm is uniform in that of `ratio`; if ten draws
+/// lie outside the image, the largest rectangle in its middle whose ratio is allowed.
+Box draw_resized_crop(const std::array<double, 2>& scale, const std::array<double, 2>& ratio,
+                      const ImageSize& size, Draws draws);
+
 /// Pixels to normalised floats: (p / 255 - mean) / std per channel, through a table of the 256
 /// values.
 class Normalize {
@@ -60,12 +69,6 @@ class Normalize {
 
  private:
   std::vector<std::array<float, 256>> table_;  // by channel
-};
-
-/// Rows [top, bottom), columns [left, right).
-struct Box {
-  int64_t top = 0, left = 0, bottom = 0, right = 0;
-  int64_t area() const { return (bottom - top) * (right - left); }
 };
 
 /// Random erasing: Zhong, Zheng, Kang, Li, Yang, AAAI 2020, arXiv:1708.04896, with timm's ranges:

@@ -155,8 +155,10 @@ void Network::save(const std::string& path) const {
   file.metadata["preprocessing"] = Json{
       {"mean", preprocessing.mean},
       {"std", preprocessing.std},
-      {"class_names",
-       preprocessing.class_names}}.dump();
+      {"class_names", preprocessing.class_names},
+      {"crop_pct", preprocessing.crop_pct},
+      {"interpolation",
+       preprocessing.interpolation}}.dump();
   write_safetensors(path, file);
 }
 
@@ -172,9 +174,10 @@ std::unique_ptr<Network> Network::load(const std::string& path) {
     const Json json = Json::parse(found->second, nullptr, false);
     if (json.is_discarded())
       throw CheckpointError(str(path, ": the preprocessing record cannot be read"));
-    network->preprocessing = {json.value("mean", std::vector<double>{}),
-                              json.value("std", std::vector<double>{}),
-                              json.value("class_names", std::vector<std::string>{})};
+    network->preprocessing = {
+        json.value("mean", std::vector<double>{}), json.value("std", std::vector<double>{}),
+        json.value("class_names", std::vector<std::string>{}), json.value("crop_pct", 0.0),
+        json.value("interpolation", std::string{})};
   }
   return network;
 }

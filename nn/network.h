@@ -35,6 +35,8 @@ struct Architecture {
 struct Preprocessing {
   std::vector<double> mean, std;
   std::vector<std::string> class_names;
+  double crop_pct = 0;  // 0: images have the network's size; else they are resized, see data/
+  std::string interpolation = {};  // then "bilinear" or "bicubic"
 };
 
 /// A model with its record and with the hooks that methods attached to it.

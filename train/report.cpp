@@ -107,7 +107,9 @@ Report make_report(const Experiment& e, const std::filesystem::path& folder,
                 {.batch_size = 250,
                  .workers = phase.data.workers,
                  .mean = phase.data.mean,
-                 .std = phase.data.std});
+                 .std = phase.data.std,
+                 .input = data.input,
+                 .max_bad = phase.data.max_bad});
     NetworkFigures& f = report.networks[phase.name];
     f.accuracy = evaluate(*networks.back(), test);
     const Graph graph(*networks.back());

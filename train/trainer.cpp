@@ -7,6 +7,7 @@
 #include <cmath>
 #include <nlohmann/json.hpp>
 #include <ostream>
+#include <set>
 
 #include "nn/graph.h"
 #include "tensor/allocator.h"
@@ -51,6 +52,7 @@ class Trainer {
   bool train_phase(Phase& phase);
   void end_epoch(Phase& phase);
   void finish_phase(Phase& phase);
+  void note_bad_images(const Phase& phase);
   void save_checkpoint(const Phase* phase);
   std::unique_ptr<Phase> make_phase();
   void show_step(const Phase& phase, Loader& loader, double grad_norm);
@@ -70,6 +72,7 @@ class Trainer {
       resumed_;  // content of the checkpoint to go on from, until a phase took it
   std::string resumed_from_;
 
+  std::set<std::string> noted_;  // damaged images that were named
   size_t phase_index_ = 0;
   int64_t steps_before_ = 0;  // updates of the phases before this one
   std::map<std::string, PhaseNotes> notes_;
@@ -99,6 +102,7 @@ bool Trainer::train_phase(Phase& phase) {
     epoch_steps_here_ = 0;
     while (phase.step_in_epoch < phase.steps_per_epoch()) {
       const double grad_norm = phase.train_step(loader);
+      note_bad_images(phase);
       show_step(phase, loader, grad_norm);
       const bool is_due = e_.checkpoint_steps && phase.step() % *e_.checkpoint_steps == 0;
       if (interrupt_.requested()) {
@@ -112,9 +116,16 @@ bool Trainer::train_phase(Phase& phase) {
   return true;
 }
 
+void Trainer::note_bad_images(const Phase& phase) {
+  for (const std::string& bad : phase.bad_images()) {
+    if (noted_.insert(bad).second) progress_.note("warning: skipped " + bad);
+  }
+}
+
 void Trainer::end_epoch(Phase& phase) {
   std::optional<Accuracy> val;
   if (phase.has_validation()) val = phase.validate();
+  note_bad_images(phase);
   std::string details;
   for (const auto& [name, value] : phase.means.means()) {
     if (name != "loss") details += str(details.empty() ? "" : ";", name, '=', Json(value).dump());
