@@ -50,6 +50,10 @@ struct DTypeOf<bool> {
   static constexpr DType value = DType::boolean;
 };
 
+/// dtype of biases, scales, statistics and gradients of weights beside values of `dtype`: sums and
+/// masters stay in f32 where values are bf16.
+inline DType wide_of(DType dtype) { return dtype == DType::bf16 ? DType::f32 : dtype; }
+
 /// What kernels compute in for elements of type T: bf16 is widened.
 template <class T>
 struct ComputeOf {
