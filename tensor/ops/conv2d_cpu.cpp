@@ -1,10 +1,14 @@
-#include <functional>
+#include <algorithm>
 #include <string>
+#include <type_traits>
+#include <utility>
 #include <vector>
 
 #include "tensor/choices.h"
+#include "tensor/cpu_level.h"
 #include "tensor/onednn.h"
 #include "tensor/ops/conv2d.h"
+#include "tensor/ops/depthwise_simd.h"
 #include "tensor/ops/matmul.h"
 #include "tensor/parallel.h"
 
@@ -102,11 +106,128 @@ void grad_w(const Convolution& g, const T* dy, const T* x, T* dw) {
 }
 }  // namespace reference
 
+namespace depthwise {
+bool fits(const Convolution& g) {
+  return g.groups == g.c_in && g.c_out == g.c_in && g.c_in > 1 &&
+         g.kernel_h * g.kernel_w <= kMaxDepthwiseTaps;
+}
+
+template <class T>
+const DepthwisePasses<T>& passes() {
+  const DepthwiseSimd& simd = by_level(baseline::depthwise_simd, avx2::depthwise_simd,
+                                       avx512::depthwise_simd, avx512_bf16::depthwise_simd);
+  if constexpr (std::is_same_v<T, float>) {
+    return simd.f32;
+  } else {
+    return simd.bf16;
+  }
+}
+
+DepthwiseShape shape_of(const Convolution& g) {
+  return {.channels = g.c_in,
+          .h_in = g.h_in,
+          .w_in = g.w_in,
+          .h_out = g.h_out,
+          .w_out = g.w_out,
+          .kernel_h = g.kernel_h,
+          .kernel_w = g.kernel_w,
+          .stride_h = g.stride_h,
+          .stride_w = g.stride_w,
+          .dilation_h = g.dilation_h,
+          .dilation_w = g.dilation_w,
+          .top = g.top,
+          .left = g.left};
+}
+
+/// (taps, C) in f32, from (C, taps).
+template <class T>
+std::vector<float> packed(const Convolution& g, const T* w, bool is_turned) {
+  const int64_t taps = g.kernel_h * g.kernel_w;
+  std::vector<float> result(static_cast<size_t>(taps * g.c_in));
+  for (int64_t c = 0; c < g.c_in; ++c) {
+    for (int64_t t = 0; t < taps; ++t) {
+      const int64_t from = is_turned ? taps - 1 - t : t;
+      result[static_cast<size_t>(t * g.c_in + c)] = static_cast<float>(w[c * taps + from]);
+    }
+  }
+  return result;
+}
+
+template <class T>
+void forward(const Convolution& g, const T* x, const T* w, const float* b, T* y) {
+  const DepthwiseShape shape = shape_of(g);
+  const std::vector<float> weights = packed(g, w, /*is_turned=*/false);
+  parallel_for(g.n * g.h_out, 1, [&](int64_t begin, int64_t end) {
+    passes<T>().forward(shape, x, weights.data(), b, begin, end, y);
+  });
+}
+
+template <class T>
+void grad_x(const Convolution& g, const T* dy, const T* w, T* dx) {
+  DepthwiseShape shape = shape_of(g);
+  const bool is_dense = g.stride_h == 1 && g.stride_w == 1;
+  const std::vector<float> weights = packed(g, w, /*is_turned=*/is_dense);
+  if (is_dense) {  // the turned kernel, run forward over dy
+    std::swap(shape.h_in, shape.h_out);
+    std::swap(shape.w_in, shape.w_out);
+    shape.top = g.dilation_h * (g.kernel_h - 1) - g.top;
+    shape.left = g.dilation_w * (g.kernel_w - 1) - g.left;
+  }
+  parallel_for(g.n * g.h_in, 1, [&](int64_t begin, int64_t end) {
+    if (is_dense) {
+      passes<T>().forward(shape, dy, weights.data(), nullptr, begin, end, dx);
+    } else {
+      passes<T>().grad_x(shape, dy, weights.data(), begin, end, dx);
+    }
+  });
+}
+
+constexpr int64_t kPixelsPerSum = 256;  // summed in f32, these sums in double
+
+template <class T>
+void grad_w(const Convolution& g, const T* dy, const T* x, float* dw) {
+  const DepthwiseShape shape = shape_of(g);
+  const int64_t taps = g.kernel_h * g.kernel_w, run = std::max<int64_t>(1, kPixelsPerSum / g.w_out);
+  const auto threads = static_cast<size_t>(num_threads()),
+             width = static_cast<size_t>(taps * g.c_in);
+  std::vector<double> sums(threads * width);
+  std::vector<float> parts(threads * width);
+  parallel_for(g.n * g.h_out, 1, [&](int64_t begin, int64_t end, int thread) {
+    double* const sum = sums.data() + static_cast<size_t>(thread) * width;
+    float* const part = parts.data() + static_cast<size_t>(thread) * width;
+    for (int64_t row = begin; row < end; row += run) {
+      std::fill_n(part, width, 0.0F);
+      passes<T>().grad_w(shape, dy, x, row, std::min(end, row + run), part);
+      for (size_t i = 0; i < width; ++i) sum[i] += static_cast<double>(part[i]);
+    }
+  });
+  for (int64_t c = 0; c < g.c_in; ++c) {
+    for (int64_t t = 0; t < taps; ++t) {
+      double total = 0;
+      for (size_t thread = 0; thread < threads; ++thread)
+        total += sums[thread * width + static_cast<size_t>(t * g.c_in + c)];
+      dw[c * taps + t] = static_cast<float>(total);
+    }
+  }
+}
+}  // namespace depthwise
+
+/// f with the pointers' type, f32 or bf16.
+template <class F>
+void with_type(DType dtype, const F& f) {
+  if (dtype == DType::bf16) {
+    f(BFloat16{});
+  } else {
+    f(float{});
+  }
+}
+
 /// What can compute a pass.
 enum class Way {
-  kLibrary,  // oneDNN's convolution
-  kMatmul,   // a 1x1 kernel is a product of (positions, Cin) and (Cin, Cout)
-  kWidened,  // bf16 through f32, where the chip or the library is slow in bf16
+  kLibrary,    // oneDNN's convolution
+  kDepthwise,  // our own kernels
+  kMatmul,     // a 1x1 kernel is a product of (positions, Cin) and (Cin, Cout)
+  kWidened,    // bf16 through f32, where the chip or the library is slow in bf16
 };
 
 /// A 1x1 kernel that sees every position, or every stride-th one, once.
@@ -122,8 +243,12 @@ bool is_reference_loop(const Convolution& g, Pass pass) {
 /// The best without a measurement first.
 std::vector<Way> ways_of(const Convolution& g, Pass pass) {
   const bool is_bf16 = g.dtype == DType::bf16;
-  if (is_bf16 && !onednn::computes_bf16()) return {Way::kWidened};
   std::vector<Way> ways;
+  if (depthwise::fits(g)) ways.push_back(Way::kDepthwise);
+  if (is_bf16 && !onednn::computes_bf16()) {
+    ways.push_back(Way::kWidened);
+    return ways;
+  }
   if (is_pointwise(g)) ways.push_back(Way::kMatmul);
   if (!is_bf16 || !is_reference_loop(g, pass)) ways.push_back(Way::kLibrary);
   if (is_bf16) ways.push_back(Way::kWidened);
@@ -187,6 +312,10 @@ void forward(const Tensor& x, const Tensor& w, const Tensor& b, const Conv2dOpti
     switch (way) {
       case Way::kLibrary:
         return onednn::run_forward(g, x.raw(), w.raw(), data_or_null<float>(b), y.raw());
+      case Way::kDepthwise:
+        return with_type(x.dtype(), [&]<class T>(T) {
+          depthwise::forward(g, x.data<T>(), w.data<T>(), data_or_null<float>(b), y.data<T>());
+        });
       case Way::kMatmul:
         return product(rows(pixels(x, options.stride).contiguous()), matrix(w).transpose(1, 2), b,
                        rows(pixels(y)));
@@ -208,6 +337,10 @@ void grad_x(const Tensor& dy, const Tensor& w, const Conv2dOptions& options, Ten
     switch (way) {
       case Way::kLibrary:
         return onednn::run_grad_x(g, dy.raw(), w.raw(), dx.raw());
+      case Way::kDepthwise:
+        return with_type(dy.dtype(), [&]<class T>(T) {
+          depthwise::grad_x(g, dy.data<T>(), w.data<T>(), dx.data<T>());
+        });
       case Way::kMatmul: {
         if (options.stride == Extent2d(1))
           return product(rows(pixels(dy)), matrix(w), {}, rows(pixels(dx)));
@@ -234,6 +367,10 @@ void grad_w(const Tensor& dy, const Tensor& x, const Conv2dOptions& options, Ten
     switch (way) {
       case Way::kLibrary:
         return onednn::run_grad_w(g, dy.raw(), x.raw(), dw.data<float>());
+      case Way::kDepthwise:
+        return with_type(dy.dtype(), [&]<class T>(T) {
+          depthwise::grad_w(g, dy.data<T>(), x.data<T>(), dw.data<float>());
+        });
       case Way::kMatmul:
         return product(rows(pixels(dy)).transpose(1, 2),
                        rows(pixels(x, options.stride).contiguous()), {}, matrix(dw));
