@@ -415,6 +415,13 @@ void check_floating(const char* op, const char* name, const Tensor& x) {
   }
 }
 
+void check_real(const char* op, const char* name, const Tensor& x) {
+  if (!x.defined()) throw ShapeError(str('[', op, "] ", name, ": is undefined"));
+  if (x.dtype() != DType::f32 && x.dtype() != DType::f64 && x.dtype() != DType::bf16) {
+    throw ShapeError(str('[', op, "] ", name, ": expected f32, f64 or bf16, got ", x.text()));
+  }
+}
+
 void check_same_dtype(const char* op, const char* a_name, const Tensor& a, const char* b_name,
                       const Tensor& b) {
   if (a.dtype() != b.dtype()) {

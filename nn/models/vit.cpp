@@ -19,7 +19,7 @@ PatchEmbed::Projection::Projection(int64_t channels, int64_t patch_size, int64_t
 Variable PatchEmbed::Projection::forward(const Variable& images, const Pass& pass) {
   const Variable weight = weight_.effective(pass);
   return linear(patchify(images, patch_size_), reshape(weight, {weight.dim(0), -1}),
-                bias_.effective(pass));
+                bias_.effective_full(pass));
 }
 
 PatchEmbed::PatchEmbed(int64_t channels, int64_t patch_size, int64_t dim)

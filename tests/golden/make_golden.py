@@ -169,6 +169,31 @@ def tokens():
     write("tokens", c.tensors)
 
 
+def conv2d():
+    c = Cases(9)
+
+    def case(name, x, w, bias=True, pad=(0, 0, 0, 0), **options):  # pad: top, bottom, left, right
+        inputs = {"x": c.normal(*x), "w": c.normal(*w)}
+        if bias:
+            inputs["b"] = c.normal(w[0])
+        sides = (pad[2], pad[3], pad[0], pad[1])
+        c.op(name, lambda x, w, b=None: F.conv2d(F.pad(x, sides), w, b, **options), **inputs)
+
+    case("plain", (2, 3, 5, 7), (4, 3, 3, 3), pad=(1, 1, 1, 1))
+    case("no_bias", (2, 3, 5, 4), (5, 3, 2, 3), bias=False)
+    case("strided", (2, 3, 7, 6), (4, 3, 3, 2), pad=(1, 1, 0, 0), stride=(2, 3))
+    case("asymmetric", (1, 2, 5, 5), (3, 2, 3, 3), pad=(0, 1, 2, 0), stride=2)
+    case("dilated", (1, 2, 7, 8), (3, 2, 3, 3), pad=(2, 2, 1, 1), dilation=(2, 3))
+    case("grouped", (2, 4, 5, 5), (6, 2, 3, 3), pad=(1, 1, 1, 1), groups=2)
+    case("depthwise", (2, 5, 6, 5), (5, 1, 3, 3), pad=(1, 1, 1, 1), groups=5)
+    case("depthwise_strided", (1, 3, 7, 6), (3, 1, 5, 5), pad=(2, 2, 2, 2), stride=2, groups=3)
+    case("multiplier", (2, 3, 5, 5), (6, 1, 3, 3), pad=(1, 1, 1, 1), groups=3)
+    case("pointwise", (2, 5, 4, 3), (4, 5, 1, 1))
+    case("pointwise_strided", (2, 3, 5, 4), (4, 3, 1, 1), bias=False, stride=2)
+    case("one_filter", (2, 3, 4, 4), (1, 3, 3, 3))
+    write("conv2d", c.tensors)
+
+
 def masked_attention(qkv, mask, key_bias, heads, eps, max_over_all):
     """DynamicViT's masked softmax with the maximum held constant. Under a maximum over kept keys the
     exponent of a hidden key is clipped at 0: the output does not see it, the mask's gradient does."""
@@ -389,5 +414,5 @@ def vit():
 
 
 if __name__ == "__main__":
-    for make in (arithmetic, linear, normalize, shape, tokens, attention, optimizers, vit):
+    for make in (arithmetic, linear, normalize, shape, tokens, attention, optimizers, vit, conv2d):
         make()
