@@ -153,7 +153,7 @@ TEST_CASE("webdataset: shards in order of their names, labels from .cls and .jso
   const std::vector<std::string> expected = {"2:" + (root / "train-000000.tar:a.jpg"),
                                              "0:" + (root / "train-000000.tar:b.png"), "4:9.jpg"};
   for (const std::string& pattern : {root.path(), root / "train-{000000..000001}.tar",
-                                    root / "train-*.tar", root / "train-00000{0,1}.tar"}) {
+                                     root / "train-*.tar", root / "train-00000{0,1}.tar"}) {
     CAPTURE(pattern);
     const auto train = open("webdataset", pattern);
     REQUIRE(train->size() == 3);
