@@ -7,6 +7,7 @@
 #include <zlib.h>
 
 #include <algorithm>
+#include <cctype>
 #include <cstring>
 #include <limits>
 
@@ -91,6 +92,43 @@ std::string jpeg_error(std::span<const uint8_t> bytes) {
   return str("ends at byte ", bytes.size(), ", before its end-of-image marker");
 }
 
+size_t little_endian(const uint8_t* p, int bytes) {
+  size_t value = 0;
+  for (int i = bytes - 1; i >= 0; --i) value = value << 8 | p[i];
+  return value;
+}
+
+/// Where the pixels of a binary PNM begin: behind "P6", three numbers and one white space, with
+/// comments from # to the end of a line.
+size_t pnm_header_bytes(std::span<const uint8_t> bytes) {
+  size_t at = 2;
+  for (int numbers = 0; numbers < 3 && at < bytes.size(); ++numbers) {
+    while (at < bytes.size() && (std::isspace(bytes[at]) || bytes[at] == '#')) {
+      const bool is_comment = bytes[at] == '#';
+      while (is_comment && at < bytes.size() && bytes[at] != '\n') ++at;
+      ++at;
+    }
+    while (at < bytes.size() && std::isdigit(bytes[at])) ++at;
+  }
+  return at + 1;
+}
+
+/// Bytes that a PNM or BMP of these extents must have. stb_image fills what is missing with
+/// whatever was in memory.
+size_t bytes_expected(std::span<const uint8_t> bytes, int64_t height, int64_t width, int channels,
+                      int bytes_per_value) {
+  if (bytes[0] == 'P') {
+    return pnm_header_bytes(bytes) +
+           static_cast<size_t>(height * width * channels * bytes_per_value);
+  }
+  constexpr size_t kOffset = 10, kHeaderSize = 14, kShortest = 30;
+  if (bytes.size() < kShortest) return kShortest;
+  const bool is_os2 = little_endian(bytes.data() + kHeaderSize, 4) == 12;
+  const size_t bits = little_endian(bytes.data() + (is_os2 ? 24 : 28), 2);
+  const size_t row = (static_cast<size_t>(width) * bits + 31) / 32 * 4;
+  return little_endian(bytes.data() + kOffset, 4) + row * static_cast<size_t>(height);
+}
+
 class StbDecoder final : public ImageDecoder {
  public:
   StbDecoder(std::span<const uint8_t> bytes, const DecodeOptions& options)
@@ -106,6 +144,12 @@ class StbDecoder final : public ImageDecoder {
     if (!stbi_info_from_memory(bytes.data(), length(), &width, &height, &channels)) fail();
     check_decoded_size(path_, height, width);
     size_ = {options.channels, height, width};
+    if (!is_other(bytes)) return;
+    const int bytes_per_value = stbi_is_16_bit_from_memory(bytes.data(), length()) ? 2 : 1;
+    const size_t expected = bytes_expected(bytes, height, width, channels, bytes_per_value);
+    if (bytes.size() >= expected) return;
+    throw DamagedImage(
+        path_, str("is truncated: expected at least ", expected, " bytes, got ", bytes.size()));
   }
 
   /// All of the image, whatever the region.

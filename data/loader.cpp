@@ -151,8 +151,10 @@ int64_t Loader::make_sample(int64_t position, int64_t epoch, int64_t place, floa
       return sample;
     } catch (const DamagedImage& damaged) {
       add_new(bad, {sample, damaged.what()});
-      // As many as cannot be allowed: next() will give up, or all samples are damaged.
-      if (static_cast<int64_t>(bad.size()) > std::min(options_.max_bad, samples() - 1)) throw;
+      const auto count = static_cast<int64_t>(bad.size());
+      if (count > options_.max_bad) throw;  // next() will say so
+      if (count < samples()) continue;
+      throw DataError(str(bad.front().message, "; all ", count, " images are damaged"));
     }
   }
 }

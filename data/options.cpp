@@ -89,10 +89,17 @@ AugmentOptions read_augment_options(Recipe aug) {
   o.reprob = aug.real("reprob", 0, in(0, 1), "probability of random erasing");
   o.smoothing =
       aug.real("smoothing", 0, {.low = 0, .high = 1, .high_open = true}, "label smoothing");
-  if (aug.has("randaugment")) {
-    aug.fail("randaugment", "RandAugment is not available yet; expected null");
-  }
-  aug.maybe_text("randaugment", "not available yet");
+  Recipe policy =
+      aug.section("randaugment", "timm's RandAugment, {} with its defaults; null: none");
+  RandAugmentOptions r;
+  r.num_ops = policy.integer("num_ops", r.num_ops, in(1, 15), "operations for each image");
+  r.magnitude = policy.real("magnitude", r.magnitude, in(0, 10), "how strong they are");
+  r.mstd = policy.real("mstd", r.mstd, at_least(0), "standard deviation of the magnitude");
+  r.prob = policy.real("prob", r.prob, in(0, 1), "probability of each operation");
+  if (aug.has("randaugment")) o.randaugment = r;
+  o.color_jitter = aug.real("color_jitter", 0, at_least(0),
+                            "brightness, contrast and saturation change by up to this share");
+  o.hue = aug.real("hue", 0, in(0, 0.5), "hue turns by up to this share of the colour circle");
   return o;
 }
 

@@ -1,5 +1,7 @@
 #include "data/pipeline.h"
 
+#include <algorithm>
+#include <cmath>
 #include <utility>
 
 #include "data/decode.h"
@@ -24,7 +26,12 @@ Pipeline::Pipeline(std::shared_ptr<const Dataset> dataset, const PipelineOptions
       crop_stream_(options.seed, options.phase, "data.crop"),
       flip_stream_(options.seed, options.phase, "data.hflip"),
       resized_crop_stream_(options.seed, options.phase, "data.resized_crop"),
+      randaugment_stream_(options.seed, options.phase, "data.randaugment"),
+      jitter_stream_(options.seed, options.phase, "data.color_jitter"),
       erase_stream_(options.seed, options.phase, "data.erase") {
+  for (const double mean : options.mean.empty() ? dataset_->default_mean() : options.mean) {
+    fill_.push_back(static_cast<uint8_t>(std::clamp(std::lrint(255 * mean), 0L, 255L)));
+  }
   const ImageSize own = dataset_->image_size();
   if (input_.is_resized || augment_.scale || own == input_.size) return;
   throw DataError(str(dataset_->name(), ": images are ", own.width, " x ", own.height, " with ",
@@ -38,7 +45,22 @@ void Pipeline::make(int64_t sample, int64_t epoch, int64_t place, float* hwc,
   const Image& image = load(sample, epoch, place, buffers);
   const Placement at = draw_placement(augment_, Draws(crop_stream_, epoch, place),
                                       Draws(flip_stream_, epoch, place));
-  normalize_.apply(image.pixels.data(), input_.size, at, hwc);
+  const bool has_jitter = augment_.color_jitter > 0 || augment_.hue > 0;
+  if (!augment_.randaugment && !has_jitter) {
+    normalize_.apply(image.pixels.data(), input_.size, at, hwc);
+  } else {
+    Image& placed = buffers.placed;
+    place_pixels(image, at, placed);
+    if (augment_.randaugment) {
+      randaugment(placed, *augment_.randaugment, input_.interpolation, fill_,
+                  Draws(randaugment_stream_, epoch, place));
+    }
+    if (has_jitter) {
+      jitter_colors(placed, augment_.color_jitter, augment_.hue,
+                    Draws(jitter_stream_, epoch, place));
+    }
+    normalize_.apply(placed.pixels.data(), input_.size, {}, hwc);
+  }
   erase(hwc, input_.size,
         draw_erasing(augment_.reprob, input_.size, Draws(erase_stream_, epoch, place)));
 }

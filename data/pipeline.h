@@ -20,7 +20,8 @@ struct PipelineOptions {
 };
 
 /// The way of one sample from its data set to normalised floats:
-///   decode, crop and resize, mirror, normalise, erase.
+///   decode, crop and resize, mirror, RandAugment, jitter colours, normalise, erase
+/// in the order of timm. Without the two in the middle, mirroring is a part of normalising.
 /// Draws depend on (seed, phase, what is drawn, epoch, place in the epoch) only. May be used by
 /// several threads at once, each with buffers of its own.
 class Pipeline {
@@ -28,7 +29,7 @@ class Pipeline {
   /// Memory that one thread uses for one sample after another.
   struct Buffers {
     EncodedImage file;
-    Image decoded, scaled, rows;
+    Image decoded, scaled, rows, placed;
   };
 
   /// Throws DataError if mean or std do not fit.
@@ -47,7 +48,9 @@ class Pipeline {
   InputFormat input_;
   AugmentOptions augment_;
   Normalize normalize_;
-  Random crop_stream_, flip_stream_, resized_crop_stream_, erase_stream_;
+  std::vector<uint8_t> fill_;  // the mean, for what comes in from outside of an image
+  Random crop_stream_, flip_stream_, resized_crop_stream_, randaugment_stream_, jitter_stream_,
+      erase_stream_;
 };
 
 }  // namespace vtrain

@@ -26,7 +26,8 @@ Box pixels_needed(const Scaling& scaling, Interpolation interpolation);
 /// by a triangle (bilinear) or by Keys' cubic with a = -1/2 (bicubic) that is widened by the scale
 /// when the image shrinks. Rows first, rounded to bytes, then columns, with weights of 22
 /// fractional bits: the same integers as PIL's Image.crop(source).resize((width,
-/// height)).crop(window).
+/// height)).crop(window). (Pillow 13 takes columns first for some shapes, which rounds otherwise:
+/// bilinear by one level at most.)
 ///   part     pixels of the image, of its rectangle `at`, which holds pixels_needed()
 ///   result   becomes (window.height, window.width, channels)
 ///   rows     scratch, kept by the caller so that its memory is used again

@@ -59,8 +59,7 @@ TEST_CASE("data options: every key of the group is read, null where null is allo
   CHECK_NOTHROW(data_of("data: {root: null, limit: null, mean: null, std: null}"));
 }
 
-TEST_CASE(
-    "data options: values out of range and what is not built yet are recipe errors at their key") {
+TEST_CASE("data options: values out of range are recipe errors at their key") {
   CHECK_THROWS_WITH_AS(data_of("data: {name: fashionmnist}"), doctest::Contains("fashion_mnist"),
                        RecipeError);
   CHECK_THROWS_WITH_AS(data_of("data: {val: 1}"), doctest::Contains("data.val"), RecipeError);
@@ -80,7 +79,11 @@ TEST_CASE(
   CHECK_THROWS_WITH_AS(augment_of("aug: {ratio: [1]}"), doctest::Contains("aug.ratio"),
                        RecipeError);
   CHECK_THROWS_WITH_AS(augment_of("aug: {randaugment: {n: 2}}"),
-                       doctest::Contains("not available yet"), RecipeError);
+                       doctest::Contains("aug.randaugment.n: unknown key"), RecipeError);
+  CHECK_THROWS_WITH_AS(augment_of("aug: {randaugment: {magnitude: 11}}"),
+                       doctest::Contains("aug.randaugment.magnitude: expected a number in [0, 10]"),
+                       RecipeError);
+  CHECK_THROWS_WITH_AS(augment_of("aug: {hue: 0.6}"), doctest::Contains("aug.hue"), RecipeError);
   CHECK_THROWS_WITH_AS(augment_of("aug: {smoothing: 1}"), doctest::Contains("aug.smoothing"),
                        RecipeError);
 }
@@ -91,6 +94,18 @@ TEST_CASE("augment options: every key of the group is read") {
       "null, smoothing: 0.1, scale: [0.08, 1], ratio: [0.5, 2]}");
   CHECK(o.scale == std::array<double, 2>{0.08, 1});
   CHECK(o.ratio == std::array<double, 2>{0.5, 2});
+  CHECK(!o.randaugment);
+  const AugmentOptions colors = augment_of(
+      "aug: {randaugment: {num_ops: 3, magnitude: 7, mstd: 0, prob: 1}, color_jitter: 0.4, hue: "
+      "0.1}");
+  REQUIRE(colors.randaugment);
+  CHECK(colors.randaugment->num_ops == 3);
+  CHECK(colors.randaugment->magnitude == 7);
+  CHECK(colors.randaugment->mstd == 0);
+  CHECK(colors.randaugment->prob == 1);
+  CHECK(colors.color_jitter == 0.4);
+  CHECK(colors.hue == 0.1);
+  CHECK(augment_of("aug: {randaugment: {}}").randaugment->magnitude == 9);
   CHECK(o.crop_padding == 2);
   CHECK(o.hflip);
   CHECK(o.mixup == 0.8);
