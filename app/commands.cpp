@@ -6,6 +6,7 @@
 #include <iostream>
 
 #include "data/dataset.h"
+#include "nn/import.h"
 #include "recipes/recipe.h"
 #include "tensor/parallel.h"
 #include "train/evaluate.h"
@@ -15,7 +16,7 @@
 namespace vtrain {
 namespace {
 
-constexpr const char* kVerbs[] = {"train", "eval", "check", "list"};
+constexpr const char* kVerbs[] = {"train", "eval", "check", "list", "import"};
 
 /// "recipes/deit_dynamicvit.yaml" -> "deit_dynamicvit": the name of its run folder.
 std::string stem(const std::string& path) { return std::filesystem::path(path).stem().string(); }
@@ -101,6 +102,15 @@ ExitCode eval(const std::string& weights, const std::string& data_name, const st
   return ExitCode::kDone;
 }
 
+ExitCode import_file(const std::string& file, const ImportOptions& options,
+                     const std::string& out) {
+  const std::unique_ptr<Network> network = import_weights(file, options);
+  network->save(out);
+  std::cout << out << ": " << options.model << ", " << with_thousands(network->parameter_count())
+            << " parameters, " << network->architecture().options.num_classes << " classes\n";
+  return ExitCode::kDone;
+}
+
 ExitCode list(const std::string& what) {
   Table table({{"name", Align::kLeft},
                {"what it is", Align::kLeft},
@@ -134,8 +144,9 @@ std::vector<std::string> with_verb(int argc, char** argv) {
   if (std::find(std::begin(kVerbs), std::end(kVerbs), first) != std::end(kVerbs)) return arguments;
   if (!first.ends_with(".yaml") && !first.ends_with(".yml")) {
     const std::string close = nearest(first, {std::begin(kVerbs), std::end(kVerbs)});
-    throw RecipeError(str(first, ": expected a recipe (.yaml) or a verb (train, eval, check, list)",
-                          close.empty() ? "" : "; did you mean " + close + "?"));
+    throw RecipeError(
+        str(first, ": expected a recipe (.yaml) or a verb (train, eval, check, list, import)",
+            close.empty() ? "" : "; did you mean " + close + "?"));
   }
   arguments.insert(arguments.begin(), "train");
   return arguments;
@@ -192,6 +203,24 @@ int run_command(int argc, char** argv) {
   eval_app->add_option("--root", root, "its folder");
   eval_app->add_option("--threads", threads, "threads; 0: all cores");
   eval_app->callback([&] { code = eval(weights, data_name, root, threads); });
+
+  CLI::App* const import_app = app.add_subcommand(
+      "import",
+      "bring weights of torchvision, timm, DeiT or a CIFAR zoo\nExample: vtrain import "
+      "resnet20-12fca82f.th --model resnet20 --out resnet20.safetensors");
+  std::string imported, written;
+  ImportOptions import_options;
+  import_app->add_option("file", imported, ".safetensors, .pth or .th; nothing in it is executed")
+      ->required();
+  import_app->add_option("--model", import_options.model, "a registered network")->required();
+  import_app->add_option("--out", written, "the weights file to write")->required();
+  import_app->add_option("--image-size", import_options.image_size,
+                         "height and width of its images; 0: the model's usual");
+  import_app->add_option("--mean", import_options.mean, "of its inputs, per channel: R,G,B")
+      ->delimiter(',');
+  import_app->add_option("--std", import_options.std, "of its inputs, per channel: R,G,B")
+      ->delimiter(',');
+  import_app->callback([&] { code = import_file(imported, import_options, written); });
 
   CLI::App* const check_app =
       app.add_subcommand("check",

@@ -12,7 +12,7 @@ namespace vtrain {
 /// weight, bias and residual may be undefined. Running statistics are edited in place where the
 /// options say kBatch (tensor/ops/batch_norm.h).
 Variable batch_norm(const Variable& x, const Variable& weight, const Variable& bias,
-                    const Variable& residual, const Tensor& running_mean,
-                    const Tensor& running_var, const BatchNormOptions& options);
+                    const Variable& residual, const Tensor& running_mean, const Tensor& running_var,
+                    const BatchNormOptions& options);
 
 }  // namespace vtrain

@@ -430,4 +430,12 @@ void check_same_dtype(const char* op, const char* a_name, const Tensor& a, const
   }
 }
 
+void check_wide_dtype(const char* op, const char* a_name, const Tensor& a, const char* b_name,
+                      const Tensor& b) {
+  if (b.dtype() != wide_of(a.dtype())) {
+    throw ShapeError(str('[', op, "] ", b_name, ": expected ", name_of(wide_of(a.dtype())),
+                         " beside ", a_name, ' ', name_of(a.dtype()), ", got ", b.text()));
+  }
+}
+
 }  // namespace vtrain

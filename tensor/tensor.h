@@ -129,4 +129,8 @@ void check_real(const char* op, const char* name, const Tensor& x);  // bf16 too
 void check_same_dtype(const char* op, const char* a_name, const Tensor& a, const char* b_name,
                       const Tensor& b);
 
+/// b has wide_of(a's dtype).
+void check_wide_dtype(const char* op, const char* a_name, const Tensor& a, const char* b_name,
+                      const Tensor& b);
+
 }  // namespace vtrain

@@ -23,8 +23,7 @@ namespace {
 /// weights do not.
 void rehearse(Network& network, int64_t batch_size, DType dtype) {
   const ModelOptions& o = network.architecture().options;
-  Tensor images =
-      Tensor::empty_channels_last({batch_size, o.channels, o.image_size, o.image_size});
+  Tensor images = Tensor::empty_channels_last({batch_size, o.channels, o.image_size, o.image_size});
   images.fill(0);
   Pass pass;
   pass.is_training = pass.wants_grad = true;

@@ -5,8 +5,8 @@
 
 namespace vtrain {
 
-/// max(x, 0), or min(max(x, 0), 6): Howard et al., "MobileNets", arXiv:1704.04861. A module, so that
-/// its input and output are places a method can reach.
+/// max(x, 0), or min(max(x, 0), 6): Howard et al., "MobileNets", arXiv:1704.04861. A module, so
+/// that its input and output are places a method can reach.
 class Relu final : public Module {
  public:
   explicit Relu(bool is_capped_at_6 = false) : is_capped_at_6_(is_capped_at_6) {}

@@ -25,11 +25,11 @@ BatchNorm2d::BatchNorm2d(int64_t channels, double eps, double momentum)
 
 Variable BatchNorm2d::run(const Variable& x, const Variable& residual,
                           BatchNormActivation activation, const Pass& pass) {
-  const BatchNormOptions options{.eps = eps_,
-                                 .momentum = momentum_,
-                                 .statistics = pass.is_training ? BatchNormStatistics::kBatch
-                                                                : BatchNormStatistics::kRunning,
-                                 .activation = activation};
+  const BatchNormOptions options{
+      .eps = eps_,
+      .momentum = momentum_,
+      .statistics = pass.is_training ? BatchNormStatistics::kBatch : BatchNormStatistics::kRunning,
+      .activation = activation};
   return batch_norm(x, weight_.effective_full(pass), bias_.effective_full(pass), residual,
                     running_mean_.value(), running_var_.value(), options);
 }

@@ -197,8 +197,8 @@ void update_running(Tensor& running, const std::vector<double>& batch, double fa
   dispatch_floating("batch_norm", running.dtype(), [&]<class T>(T) {
     T* const r = running.data<T>();
     for (size_t c = 0; c < batch.size(); ++c) {
-      r[c] = static_cast<T>((1 - momentum) * static_cast<double>(r[c]) +
-                            momentum * factor * batch[c]);
+      r[c] =
+          static_cast<T>((1 - momentum) * static_cast<double>(r[c]) + momentum * factor * batch[c]);
     }
   });
 }

@@ -27,8 +27,8 @@ void for_rows_backwards(int64_t rows, const F& f) {
 
 /// Deviations are taken from the run's first row. It is one of the summed rows, so the sum of their
 /// squares is at most kRun + 1 times that about the mean, and little is lost by the subtraction,
-/// wherever the mean lies. Runs are joined in double: Chan, Golub, LeVeque, "Updating Formulae and a
-/// Pairwise Algorithm for Computing Sample Variances", 1979.
+/// wherever the mean lies. Runs are joined in double: Chan, Golub, LeVeque, "Updating Formulae and
+/// a Pairwise Algorithm for Computing Sample Variances", 1979.
 template <class T>
 void statistics(const T* x, int64_t rows, int64_t width, float* sums, double* mean,
                 double* squares) {

@@ -18,9 +18,6 @@ void check_w(const char* op, const Tensor& w, const Tensor& like, const char* li
   check_same_dtype(op, like_name, like, "w", w);
 }
 
-/// dtype of b, db and dw.
-DType wide(DType dtype) { return dtype == DType::bf16 ? DType::f32 : dtype; }
-
 void check_dy(const char* op, const Tensor& dy, const Shape& y_shape) {
   check_image(op, "dy", dy);
   if (dy.shape() != y_shape)
@@ -67,8 +64,9 @@ Tensor conv2d(const Tensor& x, const Tensor& w, const Tensor& b, const Conv2dOpt
   if (b.defined()) {
     if (b.shape() != Shape{w.dim(0)})
       throw ShapeError(str("[conv2d] b ", b.shape(), ": expected (Cout) for w ", w.shape()));
-    if (b.dtype() != wide(x.dtype())) {
-      throw ShapeError(str("[conv2d] b: expected ", name_of(wide(x.dtype())), ", got ", b.text()));
+    if (b.dtype() != wide_of(x.dtype())) {
+      throw ShapeError(
+          str("[conv2d] b: expected ", name_of(wide_of(x.dtype())), ", got ", b.text()));
     }
   }
   conv2d_kernels.on(x.device())
@@ -92,7 +90,7 @@ Tensor conv2d_grad_w(const Tensor& dy, const Tensor& x, const Shape& w_shape,
   check_image(op, "x", x);
   check_dy(op, dy, conv2d_shape(x.shape(), w_shape, options));
   check_same_dtype(op, "dy", dy, "x", x);
-  Tensor dw = Tensor::empty(w_shape, wide(dy.dtype()), dy.device());
+  Tensor dw = Tensor::empty(w_shape, wide_of(dy.dtype()), dy.device());
   conv2d_kernels.on(dy.device()).grad_w(dy.channels_last(), x.channels_last(), options, dw);
   return dw;
 }

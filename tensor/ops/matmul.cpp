@@ -25,9 +25,6 @@ Tensor as_rows(const Tensor& x) {
   return x.reshape({1, x.numel() / std::max<int64_t>(x.dim(-1), 1), x.dim(-1)});
 }
 
-/// dtype of b, db and dw.
-DType wide(DType dtype) { return dtype == DType::bf16 ? DType::f32 : dtype; }
-
 }  // namespace
 
 Tensor matmul(const Tensor& a, const Tensor& b) {
@@ -59,8 +56,8 @@ Tensor linear(const Tensor& x, const Tensor& w, const Tensor& b) {
   }
   if (b.defined() && b.shape() != Shape{w.dim(0)})
     throw ShapeError(str("[linear] b ", b.shape(), ": expected (out) for w ", w.shape()));
-  if (b.defined() && b.dtype() != wide(x.dtype()))
-    throw ShapeError(str("[linear] b: expected ", name_of(wide(x.dtype())), ", got ", b.text()));
+  if (b.defined() && b.dtype() != wide_of(x.dtype()))
+    throw ShapeError(str("[linear] b: expected ", name_of(wide_of(x.dtype())), ", got ", b.text()));
   Shape shape = x.shape();
   shape.back() = w.dim(0);
   Tensor y = Tensor::empty(shape, x.dtype(), x.device());
@@ -83,7 +80,7 @@ Tensor linear_grad_x(const Tensor& dy, const Tensor& w) {
 
 Tensor linear_grad_w(const Tensor& dy, const Tensor& x) {
   const Tensor dy_rows = as_rows(dy.contiguous()), x_rows = as_rows(x.contiguous());
-  Tensor dw = Tensor::empty({1, dy.dim(-1), x.dim(-1)}, wide(dy.dtype()), dy.device());
+  Tensor dw = Tensor::empty({1, dy.dim(-1), x.dim(-1)}, wide_of(dy.dtype()), dy.device());
   matmul_kernels.on(dy.device()).matmul(dy_rows.transpose(1, 2), x_rows, Tensor(), dw);
   return dw.select(0, 0);
 }

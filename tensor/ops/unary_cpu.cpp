@@ -71,8 +71,7 @@ Tensor passed(const Tensor& x, double low, double high, const Tensor& dy) {
   return dx;
 }
 
-const bool registered =
-    unary_kernels.add(DeviceType::cpu(), {apply, decide, clamped, passed});
+const bool registered = unary_kernels.add(DeviceType::cpu(), {apply, decide, clamped, passed});
 
 }  // namespace
 }  // namespace vtrain
