@@ -383,6 +383,7 @@ void run_grad_x(const Convolution& conv, const void* dy, const void* w, void* dx
   run(bare, ConvolutionPass::kGradX, {dy, w, dx});
 }
 
+// NOLINTNEXTLINE(readability-non-const-parameter): written through the library
 void run_grad_w(const Convolution& conv, const void* dy, const void* x, float* dw) {
   Convolution bare = conv;
   bare.has_bias = false;

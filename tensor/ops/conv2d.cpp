@@ -48,9 +48,8 @@ Shape conv2d_shape(const Shape& x, const Shape& w, const Conv2dOptions& o) {
   if (w[0] % groups != 0)
     throw ShapeError(
         str("[conv2d] w ", w, ": expected a multiple of ", groups, " output channels"));
-  const Shape y{x[0], w[0],
-                positions(x[2], padding.top + padding.bottom, w[2], dilation.h, stride.h),
-                positions(x[3], padding.left + padding.right, w[3], dilation.w, stride.w)};
+  Shape y{x[0], w[0], positions(x[2], padding.top + padding.bottom, w[2], dilation.h, stride.h),
+          positions(x[3], padding.left + padding.right, w[3], dilation.w, stride.w)};
   if (y[2] < 1 || y[3] < 1)
     throw ShapeError(str("[conv2d] x ", x, ": is smaller, padding included, than w ", w));
   return y;

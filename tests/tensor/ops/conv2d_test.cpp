@@ -3,7 +3,6 @@
 #include <doctest/doctest.h>
 
 #include <cstdlib>
-#include <filesystem>
 #include <string>
 #include <vector>
 
@@ -146,7 +145,8 @@ TEST_CASE("conv2d: every implementation agrees with the f64 reference in f32 and
 
 TEST_CASE("conv2d: the same at every instruction level that the machine has") {
   if (std::getenv("VTRAIN_CPU_LEVEL") != nullptr) return;  // this is such a run
-  const std::string self = std::filesystem::read_symlink("/proc/self/exe");
+  const std::string self = VTRAIN_BINARY_DIR "/vtrain_tests";
+  int levels = 0;
   for (const std::string level : {"baseline", "avx2", "avx512", "avx512_bf16", "amx"}) {
     CAPTURE(level);
     const std::string command = "VTRAIN_CPU_LEVEL=" + level + ' ' + self +
@@ -158,7 +158,9 @@ TEST_CASE("conv2d: the same at every instruction level that the machine has") {
       continue;
     }
     CHECK(std::system(command.c_str()) == 0);
+    ++levels;
   }
+  CHECK(levels > 0);  // every machine has the baseline
 }
 
 TEST_CASE("conv2d: the level is one that the machine has") { CHECK(!onednn::version().empty()); }
