@@ -72,10 +72,12 @@ class JpegDecoder final : public ImageDecoder {
   Box decode(const Box& region, Image& image) override {
     Box decoded = region;
     if (!begin(decoded)) throw DamagedImage(path_, reason());
-    const bool is_cmyk = info_.output_components == 4;
     image.resize({channels_, decoded.height(), decoded.width()});
-    std::vector<uint8_t> line(is_cmyk ? static_cast<size_t>(decoded.width()) * 4 : 0);
-    if (!read_rows(decoded, image, line.data())) throw DamagedImage(path_, reason());
+    const int stored = info_.output_components;
+    std::vector<uint8_t> line(stored == channels_ ? 0
+                                                  : static_cast<size_t>(decoded.width() * stored));
+    if (!read_rows(decoded, image, line.empty() ? nullptr : line.data()))
+      throw DamagedImage(path_, reason());
     return decoded;
   }
 
@@ -90,8 +92,10 @@ class JpegDecoder final : public ImageDecoder {
     if (setjmp(manager_.jump)) return false;
     jpeg_mem_src(&info_, bytes.data(), static_cast<unsigned long>(bytes.size()));
     jpeg_read_header(&info_, TRUE);
-    const bool is_cmyk = info_.jpeg_color_space == JCS_CMYK || info_.jpeg_color_space == JCS_YCCK;
-    info_.out_color_space = is_cmyk ? JCS_CMYK : channels_ == 1 ? JCS_GRAYSCALE : JCS_RGB;
+    const J_COLOR_SPACE stored = info_.jpeg_color_space;
+    const bool is_cmyk = stored == JCS_CMYK || stored == JCS_YCCK;
+    const bool is_grey = stored == JCS_GRAYSCALE && channels_ == 1;
+    info_.out_color_space = is_cmyk ? JCS_CMYK : is_grey ? JCS_GRAYSCALE : JCS_RGB;
     return true;
   }
 
@@ -119,7 +123,7 @@ class JpegDecoder final : public ImageDecoder {
       const int64_t y = info_.output_scanline - region.top;
       if (line) {
         jpeg_read_scanlines(&info_, &line, 1);
-        from_cmyk(line, region.width(), image.row(y));
+        convert(line, region.width(), image.row(y));
         continue;
       }
       uint8_t* rows[4];  // the most that the library makes in one go
@@ -148,10 +152,14 @@ class JpegDecoder final : public ImageDecoder {
         (*info_.mem->alloc_large)(reinterpret_cast<j_common_ptr>(&info_), JPOOL_IMAGE, bytes));
   }
 
-  void from_cmyk(const uint8_t* cmyk, int64_t width, uint8_t* out) const {
-    for (int64_t x = 0; x < width; ++x, cmyk += 4) {
-      const int r = light(cmyk[0], cmyk[3]), g = light(cmyk[1], cmyk[3]),
-                b = light(cmyk[2], cmyk[3]);
+  /// From CMYK, or from RGB to grey.
+  void convert(const uint8_t* from, int64_t width, uint8_t* out) const {
+    const int components = info_.output_components;
+    for (int64_t x = 0; x < width; ++x, from += components) {
+      const bool is_cmyk = components == 4;
+      const int r = is_cmyk ? light(from[0], from[3]) : from[0];
+      const int g = is_cmyk ? light(from[1], from[3]) : from[1];
+      const int b = is_cmyk ? light(from[2], from[3]) : from[2];
       if (channels_ == 1) {
         *out++ = luma(r, g, b);
       } else {

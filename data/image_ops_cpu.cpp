@@ -139,8 +139,8 @@ void adjust_brightness(Image& image, double factor) {
 void adjust_contrast(Image& image, double factor) {
   const std::vector<uint8_t> grey = grey_of(image);
   const int64_t sum = std::accumulate(grey.begin(), grey.end(), int64_t{0});
-  const int mean =
-      static_cast<int>(static_cast<double>(sum) / static_cast<double>(grey.size()) + 0.5);
+  const auto mean = static_cast<int>(
+      std::floor(static_cast<double>(sum) / static_cast<double>(grey.size()) + 0.5));
   blend(image, factor, [mean](size_t) { return mean; });
 }
 

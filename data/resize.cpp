@@ -35,9 +35,8 @@ Weights make_weights(int64_t from, int64_t to, int64_t begin, int64_t end,
   std::vector<double> exact(static_cast<size_t>(w.most));
   for (int64_t i = begin; i < end; ++i) {
     const double center = (static_cast<double>(i) + 0.5) * scale;
-    // Truncated, not rounded down: PIL's borders of the support, which both clamp below 0.
-    const int64_t first = std::max<int64_t>(0, static_cast<int64_t>(center - support + 0.5));
-    const int64_t last = std::min<int64_t>(from, static_cast<int64_t>(center + support + 0.5));
+    const auto first = std::max<int64_t>(0, std::llrint(std::floor(center - support + 0.5)));
+    const auto last = std::min<int64_t>(from, std::llrint(std::floor(center + support + 0.5)));
     double sum = 0;
     for (int64_t x = first; x < last; ++x) {
       const double at = (static_cast<double>(x) - center + 0.5) * (1 / stretch);

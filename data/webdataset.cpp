@@ -48,8 +48,8 @@ std::vector<std::string> expand_braces(const std::string& pattern) {
     }
     for (int64_t i = first; i <= last; ++i) {
       const std::string number = std::to_string(i);
-      middles.push_back(std::string(low.size() - std::min(low.size(), number.size()), '0') +
-                        number);
+      middles.push_back(
+          str(std::string(low.size() - std::min(low.size(), number.size()), '0'), number));
     }
   } else {
     for (size_t at = 0; at <= inside.size();) {
@@ -60,7 +60,7 @@ std::vector<std::string> expand_braces(const std::string& pattern) {
   }
   std::vector<std::string> all;
   for (const std::string& rest : expand_braces(pattern.substr(close + 1))) {
-    for (const std::string& middle : middles) all.push_back(before + middle + rest);
+    for (const std::string& middle : middles) all.push_back(str(before, middle, rest));
   }
   std::ranges::sort(all);
   return all;
