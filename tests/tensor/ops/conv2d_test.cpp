@@ -134,7 +134,8 @@ TEST_CASE("conv2d: every implementation agrees with the f64 reference in f32 and
   for (const Case& c : kCases) {
     for (const DType dtype : {DType::f32, DType::bf16}) {
       const Choices::Table table = ForcedChoices::all([&] { check_agrees(c, dtype); });
-      for (int i = 0; i < 4; ++i) {  // an index that a pass lacks is answered with 0
+      const int ways = dtype == DType::f32 ? 2 : 3;  // at most; one that a pass lacks is answered 0
+      for (int i = 0; i < ways; ++i) {
         CAPTURE(i);
         ForcedChoices::set_all(table, i);
         check_agrees(c, dtype);
