@@ -1,13 +1,13 @@
 // Residual networks for 32x32 images, 6 n + 2 layers deep: He, Zhang, Ren, Sun, "Deep Residual
 // Learning for Image Recognition", CVPR 2016, arXiv:1512.03385, section 4.2.
 //
-//   conv 3x3 16, bn, relu; three stages of n blocks, widths 16, 32, 64, strides 1, 2, 2; average; linear
-//   block: relu(bn2(conv2(relu(bn1(conv1(x))))) + shortcut(x))
+//   conv 3x3 16, bn, relu; three stages of n blocks, widths 16, 32, 64, strides 1, 2, 2; average;
+//   linear block: relu(bn2(conv2(relu(bn1(conv1(x))))) + shortcut(x))
 //
-// Where the width doubles the shortcut is the paper's option A, without parameters: every second row
-// and column, with half of the new channels of zeros before the old ones and half behind. Parameter
-// names and this split are those of akamaster's pytorch_resnet_cifar10, whose weights load as they
-// are.
+// Where the width doubles the shortcut is the paper's option A, without parameters: every second
+// row and column, with half of the new channels of zeros before the old ones and half behind.
+// Parameter names and this split are those of akamaster's pytorch_resnet_cifar10, whose weights
+// load as they are.
 #include <cmath>
 #include <vector>
 
@@ -100,8 +100,8 @@ class ResNetCifar final : public Model {
 
   Outputs outputs(const Variable& images, const Pass& pass) override {
     if (images.ndim() != 4 || images.dim(1) != channels_) {
-      throw ShapeError(str("[resnet] images ", images.shape(), ": expected (N, ", channels_,
-                           ", H, W)"));
+      throw ShapeError(
+          str("[resnet] images ", images.shape(), ": expected (N, ", channels_, ", H, W)"));
     }
     Variable x = batch_norm_act(bn1_, conv1_(images, pass), act1_, pass);
     for (const auto& block : blocks_) x = (*block)(x, pass);

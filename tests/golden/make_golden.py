@@ -148,6 +148,28 @@ def normalize():
     write("normalize", c.tensors)
 
 
+def batch_norm():
+    c = Cases(31)
+
+    def run(act, has_residual):
+        def f(x, weight, bias, residual=None):
+            y = F.batch_norm(x, None, None, weight, bias, training=True, eps=1e-5)
+            return act(y + residual if has_residual else y)
+
+        return f
+
+    acts = {"none": lambda y: y, "relu": F.relu, "relu6": F.relu6}
+    for name, act in acts.items():
+        size = (3, 5, 4, 3)
+        vectors = {"weight": 3 * c.uniform(0.5, 1.5, 5), "bias": c.normal(5) + np.float32(1)}
+        c.op(f"{name}", run(act, False), x=c.normal(*size, scale=2), **vectors)
+        c.op(f"{name}_residual", run(act, True), x=c.normal(*size, scale=2), **vectors, residual=c.normal(*size))
+    running = lambda x, weight, bias, mean, var: F.batch_norm(x, mean, var, weight, bias, training=False, eps=1e-3)
+    c.op("running", running, {"mean": c.normal(5), "var": c.uniform(0.5, 2, 5)}, x=c.normal(3, 5, 4, 3),
+         weight=c.normal(5), bias=c.normal(5))
+    write("batch_norm", c.tensors)
+
+
 def shape():
     c = Cases(4)
     for dim, (a, b) in enumerate([((1, 3, 4), (2, 3, 4)), ((2, 1, 4), (2, 3, 4)), ((2, 3, 2), (2, 3, 3))]):
@@ -414,5 +436,5 @@ def vit():
 
 
 if __name__ == "__main__":
-    for make in (arithmetic, linear, normalize, shape, tokens, attention, optimizers, vit, conv2d):
+    for make in (arithmetic, linear, normalize, shape, tokens, attention, optimizers, vit, conv2d, batch_norm):
         make()
