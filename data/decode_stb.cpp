@@ -10,6 +10,7 @@
 #include <cctype>
 #include <cstring>
 #include <limits>
+#include <numeric>
 
 #include "data/decode.h"
 #include "tensor/str.h"
@@ -68,6 +69,20 @@ std::string png_error(std::span<const uint8_t> bytes) {
   return str("ends at byte ", bytes.size(), ", before its last chunk does");
 }
 
+/// Whether the Huffman tables of a DHT segment have room for their symbols: of a damaged one
+/// stb_image would write more than its table of 256 holds.
+bool are_tables_sound(std::span<const uint8_t> tables) {
+  constexpr size_t kLengths = 16, kMostSymbols = 256;
+  while (!tables.empty()) {
+    if (tables.size() < 1 + kLengths) return false;
+    const size_t symbols =
+        std::accumulate(tables.begin() + 1, tables.begin() + 1 + kLengths, size_t{0});
+    if (symbols > kMostSymbols || tables.size() < 1 + kLengths + symbols) return false;
+    tables = tables.subspan(1 + kLengths + symbols);
+  }
+  return true;
+}
+
 /// What is wrong with a JPEG's markers; "" if they lead to the end-of-image marker.
 std::string jpeg_error(std::span<const uint8_t> bytes) {
   const uint8_t* p = bytes.data() + 2;
@@ -85,7 +100,9 @@ std::string jpeg_error(std::span<const uint8_t> bytes) {
     if (is_bare || (is_in_scan && marker == 0xD8)) continue;  // a stuffed byte, a restart
     if (end - p < 2) break;
     const size_t length = big_endian(p, 2);
-    if (length > static_cast<size_t>(end - p)) break;
+    if (length < 2 || length > static_cast<size_t>(end - p)) break;
+    if (marker == 0xC4 && !are_tables_sound({p + 2, length - 2}))
+      return "a Huffman table is too long";
     p += length;
     is_in_scan |= marker == 0xDA;
   }
@@ -140,6 +157,10 @@ class StbDecoder final : public ImageDecoder {
     if (bytes.size() > static_cast<size_t>(std::numeric_limits<int>::max())) {
       throw DamagedImage(path_, "is larger than 2 GiB");
     }
+    const std::string error = is_png(bytes)    ? png_error(bytes)
+                              : is_jpeg(bytes) ? jpeg_error(bytes)
+                                               : "";
+    if (!error.empty()) throw DamagedImage(path_, str("is a damaged ", kind_, ": ", error));
     int width = 0, height = 0, channels = 0;
     if (!stbi_info_from_memory(bytes.data(), length(), &width, &height, &channels)) fail();
     check_decoded_size(path_, height, width);
@@ -154,10 +175,6 @@ class StbDecoder final : public ImageDecoder {
 
   /// All of the image, whatever the region.
   Box decode(const Box&, Image& image) override {
-    const std::string error = kind_ == "PNG"    ? png_error(bytes_)
-                              : kind_ == "JPEG" ? jpeg_error(bytes_)
-                                                : "";
-    if (!error.empty()) throw DamagedImage(path_, str("is a damaged ", kind_, ": ", error));
     image.resize(size_);
     int width = 0, height = 0, channels = 0;
     // 16-bit grey is clipped as PIL does; of 16-bit colours stb_image keeps the high byte, as PIL.

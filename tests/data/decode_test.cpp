@@ -3,6 +3,7 @@
 #include <doctest/doctest.h>
 
 #include <algorithm>
+#include <array>
 
 #include "tensor/str.h"
 #include "tests/data/image_files.h"
@@ -131,9 +132,11 @@ TEST_CASE("decode: damage is found also where it lies below the part that is wan
   bytes.resize(bytes.size() - 40);
   for (const std::string& name : registered_decoders()) {
     CAPTURE(name);
-    const auto decoder = open_image(bytes, {.path = "x", .decoder = name});
-    Image part;
-    CHECK_THROWS_AS(decoder->decode({0, 0, 4, 4}, part), DamagedImage);
+    const auto decode_corner = [&] {
+      Image part;
+      open_image(bytes, {.path = "x", .decoder = name})->decode({0, 0, 4, 4}, part);
+    };
+    CHECK_THROWS_AS(decode_corner(), DamagedImage);
   }
 }
 
@@ -158,6 +161,16 @@ TEST_CASE("decode: flipped bits end in an image or in a DamagedImage, never in a
       if (name == "palette.png") CHECK(read == 0);  // every byte is under a checksum
     }
   }
+}
+
+TEST_CASE("decode: a Huffman table with more symbols than there are is damage") {
+  std::vector<uint8_t> bytes = image_file("420.jpg");
+  const std::array<uint8_t, 2> marker = {0xFF, 0xC4};
+  const auto table = std::ranges::search(bytes, marker).begin();
+  REQUIRE(table != bytes.end());
+  std::fill_n(table + 5, 16, uint8_t{0xFF});  // behind marker, length, and class
+  for (const std::string& name : registered_decoders()) CHECK(error_of(bytes, name) != "no error");
+  CHECK(error_of(bytes, "stb") == "cat/1.jpg: is a damaged JPEG: a Huffman table is too long");
 }
 
 TEST_CASE("decode: each thing that is no image has a message of its own") {
