@@ -27,10 +27,9 @@ TEST_CASE("batch_norm: agrees with PyTorch with every activation, with and witho
     check_golden(golden, name, {"x", "weight", "bias"}, [&](const Values& v) {
       return batch_norm(v[0], v[1], v[2], {}, {}, {}, options);
     });
-    check_golden(golden, str(name, "_residual"), {"x", "weight", "bias", "residual"},
-                 [&](const Values& v) {
-                   return batch_norm(v[0], v[1], v[2], v[3], {}, {}, options);
-                 });
+    check_golden(
+        golden, str(name, "_residual"), {"x", "weight", "bias", "residual"},
+        [&](const Values& v) { return batch_norm(v[0], v[1], v[2], v[3], {}, {}, options); });
   }
   check_golden(golden, "running", {"x", "weight", "bias"}, [&](const Values& v) {
     const DType dtype = v[0].value().dtype();
@@ -52,9 +51,7 @@ TEST_CASE("batch_norm: gradients agree with finite differences for every combina
         const Tensor mean = is_running ? normal(c, 5) : Tensor(),
                      var = is_running ? full(c, 1.7, DType::f64) : Tensor();
         const GradReport full_form = gradcheck(
-            [&](const Values& v) {
-              return batch_norm(v[0], v[1], v[2], v[3], mean, var, options);
-            },
+            [&](const Values& v) { return batch_norm(v[0], v[1], v[2], v[3], mean, var, options); },
             {normal(shape), normal(c, 1), normal(c, 2), normal(shape, 3)});
         CHECK_MESSAGE(full_form.ok, full_form.worst);
         const GradReport bare = gradcheck(
@@ -78,11 +75,11 @@ TEST_CASE("batch_norm: is mean, variance, scale, residual and relu, one after th
 }
 
 TEST_CASE("subsample and pad_channels: gradients agree with finite differences") {
-  const GradReport every = gradcheck([](const Variable& x) { return subsample(x, 2); },
-                                     normal({2, 3, 5, 4}));
+  const GradReport every =
+      gradcheck([](const Variable& x) { return subsample(x, 2); }, normal({2, 3, 5, 4}));
   CHECK_MESSAGE(every.ok, every.worst);
-  const GradReport padded = gradcheck([](const Variable& x) { return pad_channels(x, 2, 1); },
-                                      normal({2, 3, 2, 2}));
+  const GradReport padded =
+      gradcheck([](const Variable& x) { return pad_channels(x, 2, 1); }, normal({2, 3, 2, 2}));
   CHECK_MESSAGE(padded.ok, padded.worst);
   // He et al.'s option A: 16 channels become 32, the old ones in the middle.
   const Variable image(normal({1, 16, 4, 4}));

@@ -56,8 +56,8 @@ TEST_CASE("resnet for CIFAR: hooks see sums and activations, and change nothing 
   // One path adds and clamps in the pass over memory that normalises, the other after it.
   CHECK(relative_error(plain, fused) < 1e-5);
   // Both moved the running statistics alike.
-  CHECK(relative_error(watched.state().at("bn1.running_var"), network.state().at("bn1.running_var")) <
-        1e-6);
+  CHECK(relative_error(watched.state().at("bn1.running_var"),
+                       network.state().at("bn1.running_var")) < 1e-6);
   CHECK(network.state().at("bn1.running_var").to_vector() != ones({16}).to_vector());
 }
 
@@ -76,7 +76,8 @@ TEST_CASE("import: weights of another program, with its prefix and counters, giv
   NamedTensors file;
   for (const auto& [name, tensor] : network.state()) file.tensors["module." + name] = tensor;
   file.tensors["module.bn1.num_batches_tracked"] = zeros({1}, DType::i64);
-  file.tensors["module.linear.weight"] = network.state().at("linear.weight").reshape({10, 64, 1, 1});
+  file.tensors["module.linear.weight"] =
+      network.state().at("linear.weight").reshape({10, 64, 1, 1});
   write_safetensors(folder / "foreign.safetensors", file);
   const auto imported =
       import_weights(folder / "foreign.safetensors",

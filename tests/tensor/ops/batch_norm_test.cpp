@@ -79,8 +79,8 @@ TEST_CASE("batch_norm: f32 and bf16 kernels agree with the plain f64 loops for a
           batch_norm_grad(x, weight, bias, fast, c.has_residual, dy, options);
       // The exact gradient with the masks of the fast one's output.
       const BatchNormGrads reference =
-          batch_norm_grad(wide(x), wide(weight), wide(bias),
-                          {exact.y, exact.mean, exact.rstd}, c.has_residual, wide(dy), options);
+          batch_norm_grad(wide(x), wide(weight), wide(bias), {exact.y, exact.mean, exact.rstd},
+                          c.has_residual, wide(dy), options);
       if (c.activation != Activation::kNone) continue;  // masks at corners differ: see below
       // rstd of two nearly equal elements is large, so tolerances are relative to it.
       double rstd = 1;
@@ -139,23 +139,23 @@ TEST_CASE("batch_norm: running statistics move by momentum, the variance without
 TEST_CASE("batch_norm: a large common offset does not destroy the variance") {
   std::vector<double> values;
   for (int i = 0; i < 16; ++i) values.push_back(4096 + i);
-  const BatchNormOutput out = batch_norm(from_values({16, 1, 1, 1}, values), {}, {}, {}, {}, {},
-                                         {.eps = 0});
+  const BatchNormOutput out =
+      batch_norm(from_values({16, 1, 1, 1}, values), {}, {}, {}, {}, {}, {.eps = 0});
   CHECK(out.y.to_vector()[0] == doctest::Approx(-7.5 / std::sqrt(21.25)).epsilon(1e-6));
 }
 
 TEST_CASE("batch_norm: what does not fit is named") {
-  CHECK_THROWS_WITH_AS(
-      batch_norm(zeros({2, 3, 1, 1}), zeros({4}), {}, {}, {}, {}, {}),
-      "[batch_norm] weight (4): expected (3), one per channel of x (2, 3, 1, 1)", ShapeError);
-  CHECK_THROWS_WITH_AS(
-      batch_norm(zeros({1, 3, 1, 1}), {}, {}, {}, {}, {}, {}),
-      "[batch_norm] x (1, 3, 1, 1): expected at least 2 elements per channel", ShapeError);
+  CHECK_THROWS_WITH_AS(batch_norm(zeros({2, 3, 1, 1}), zeros({4}), {}, {}, {}, {}, {}),
+                       "[batch_norm] weight (4): expected (3), one per channel of x (2, 3, 1, 1)",
+                       ShapeError);
+  CHECK_THROWS_WITH_AS(batch_norm(zeros({1, 3, 1, 1}), {}, {}, {}, {}, {}, {}),
+                       "[batch_norm] x (1, 3, 1, 1): expected at least 2 elements per channel",
+                       ShapeError);
   CHECK_THROWS_WITH_AS(batch_norm(zeros({0, 3, 2, 2}), {}, {}, {}, {}, {}, {}),
                        doctest::Contains("expected at least 2 elements"), ShapeError);
-  CHECK_THROWS_AS(batch_norm(zeros({2, 3}), {}, {}, {}, {}, {},
-                             {.statistics = BatchNormStatistics::kRunning}),
-                  ShapeError);
+  CHECK_THROWS_AS(
+      batch_norm(zeros({2, 3}), {}, {}, {}, {}, {}, {.statistics = BatchNormStatistics::kRunning}),
+      ShapeError);
 }
 
 }  // namespace
