@@ -128,7 +128,8 @@ void run(const Layer& l, DType dtype) {
   const Tensor w = random({l.out, l.in / l.groups, l.kernel, l.kernel}, dtype);
   const Conv2dOptions options{.stride = l.stride, .padding = l.kernel / 2, .groups = l.groups};
   const Tensor y = conv2d(x, w, {}, options), dy = random(y.shape(), dtype).channels_last();
-  const double flop = 2.0 * static_cast<double>(y.numel() * (w.numel() / l.out));
+  const int64_t products = w.numel() / l.out;
+  const double flop = 2.0 * static_cast<double>(y.numel() * products);
   std::printf("%-11s %4ld>%-4ld %3ld k%ld s%ld %-4s %s", l.network, l.in, l.out, l.extent, l.kernel,
               l.stride, l.groups > 1 ? "dw" : "", dtype == DType::f32 ? "f32 " : "bf16");
   time_pass("y", flop, [&] { conv2d(x, w, {}, options); });
