@@ -43,7 +43,7 @@ Variable Parameter::effective_full(const Pass& pass) const {
 }
 
 Variable Parameter::effective(const Pass& pass) const {
-  const Variable full = effective_full(pass);
+  Variable full = effective_full(pass);
   if (full.value().dtype() != DType::f32 || pass.dtype == DType::f32) return full;
   Variable& computed = (*pass.cache)[data_.get()].computed;
   if (!computed.defined()) computed = cast(full, pass.dtype);

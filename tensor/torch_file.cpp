@@ -509,14 +509,14 @@ TorchValue value_of(const Item& item, const std::string& path, int depth = 0) {
       for (const auto& [key, each] : *item.pairs) {
         const std::string name =
             key.kind == Kind::kInteger ? std::to_string(key.integer) : key.text;
-        value.items.emplace_back(name, value_of(each, path, depth + 1));
+        value.items.push_back({name, value_of(each, path, depth + 1)});
       }
       break;
     case Kind::kList:
     case Kind::kTuple:
       value.kind = Value::kList;
       for (const Item& each : *item.list)
-        value.items.emplace_back(std::string(), value_of(each, path, depth + 1));
+        value.items.push_back({{}, value_of(each, path, depth + 1)});
       break;
   }
   return value;

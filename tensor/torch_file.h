@@ -1,12 +1,13 @@
 #pragma once
 
 #include <string>
-#include <utility>
 #include <vector>
 
 #include "tensor/tensor.h"
 
 namespace vtrain {
+
+struct TorchEntry;
 
 /// A value of a PyTorch checkpoint: what a pickle of tensors, dicts, lists and numbers can hold.
 struct TorchValue {
@@ -15,11 +16,15 @@ struct TorchValue {
   int64_t integer = 0;  // also of a boolean
   double real = 0;
   std::string text;
-  Tensor tensor;  // contiguous, on the CPU; f16 is widened to f32
-  std::vector<std::pair<std::string, TorchValue>> items;  // of a dict, in its order, keys as text;
-                                                          // of a list, with empty keys
+  Tensor tensor;                  // contiguous, on the CPU; f16 is widened to f32
+  std::vector<TorchEntry> items;  // of a dict, in its order, keys as text; of a list, keys empty
 
   const TorchValue* find(const std::string& key) const;  // nullptr if there is none
+};
+
+struct TorchEntry {
+  std::string key;
+  TorchValue value;
 };
 
 /// Reads a .pth or .th file, the zip form (PyTorch 1.6 and later) or the older one of consecutive

@@ -27,7 +27,7 @@ void check_content(const TorchValue& root) {
   CHECK(root.find("nothing")->kind == Kind::kNone);
   CHECK(root.find("absent") == nullptr);
   REQUIRE(root.find("steps")->items.size() == 3);
-  CHECK(root.find("steps")->items[2].second.integer == -300);
+  CHECK(root.find("steps")->items[2].value.integer == -300);
   const TorchValue* const state = root.find("state_dict");
   REQUIRE(state);
   const auto values = [&](const char* key) {
