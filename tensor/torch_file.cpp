@@ -136,7 +136,7 @@ class Unpickler {
   std::string line() {
     const size_t end = bytes_.find('\n', at_);
     if (end == std::string_view::npos) damaged();
-    const std::string text(take(end - at_));
+    std::string text(take(end - at_));
     ++at_;
     return text;
   }
