@@ -6,6 +6,7 @@
 #include <iostream>
 
 #include "data/dataset.h"
+#include "nn/import.h"
 #include "recipes/recipe.h"
 #include "tensor/parallel.h"
 #include "train/evaluate.h"
@@ -15,7 +16,7 @@
 namespace vtrain {
 namespace {
 
-constexpr const char* kVerbs[] = {"train", "eval", "check", "list"};
+constexpr const char* kVerbs[] = {"train", "eval", "check", "list", "import"};
 
 /// "recipes/deit_dynamicvit.yaml" -> "deit_dynamicvit": the name of its run folder.
 std::string stem(const std::string& path) { return std::filesystem::path(path).stem().string(); }
@@ -59,6 +60,20 @@ ExitCode check(const Experiment& experiment, bool schema) {
   return ExitCode::kDone;
 }
 
+/// The evaluation transform that the network was trained with. Weights of another program do not
+/// say: then images are resized unless they have the network's size.
+InputFormat input_of(const Network& network, const Dataset& data) {
+  const int64_t side = network.architecture().options.image_size;
+  const ImageSize own = data.image_size();
+  InputFormat input{.size = {own.channels, side, side}};
+  input.is_resized = network.preprocessing.crop_pct > 0 || own.height != side || own.width != side;
+  if (network.preprocessing.crop_pct > 0) input.crop_pct = network.preprocessing.crop_pct;
+  if (network.preprocessing.interpolation == name_of(Interpolation::kBicubic)) {
+    input.interpolation = Interpolation::kBicubic;
+  }
+  return input;
+}
+
 ExitCode eval(const std::string& weights, const std::string& data_name, const std::string& root,
               int threads) {
   if (threads > 0) set_num_threads(threads);
@@ -68,16 +83,31 @@ ExitCode eval(const std::string& weights, const std::string& data_name, const st
     throw RecipeError(str(weights, ": computes ", network->architecture().options.num_classes,
                           " classes, ", data_name, " has ", data->classes()));
   }
+  const ModelOptions& model = network->architecture().options;
+  if (data->image_size().channels != model.channels) {
+    throw RecipeError(str(weights, ": wants images of ", model.channels, " channels, ", data_name,
+                          " has ", data->image_size().channels));
+  }
   std::vector<int64_t> all(static_cast<size_t>(data->size()));
   for (size_t i = 0; i < all.size(); ++i) all[i] = static_cast<int64_t>(i);
   Loader loader(data, all,
                 {.batch_size = 250,
                  .workers = 1,
                  .mean = network->preprocessing.mean,
-                 .std = network->preprocessing.std});
+                 .std = network->preprocessing.std,
+                 .input = input_of(*network, *data)});
   const Accuracy a = evaluate(*network, loader);
   std::cout << "* Acc@1 " << fixed(a.top1_percent, 3) << " Acc@5 " << fixed(a.top5_percent, 3)
             << " loss " << fixed(a.loss, 3) << '\n';
+  return ExitCode::kDone;
+}
+
+ExitCode import_file(const std::string& file, const ImportOptions& options,
+                     const std::string& out) {
+  const std::unique_ptr<Network> network = import_weights(file, options);
+  network->save(out);
+  std::cout << out << ": " << options.model << ", " << with_thousands(network->parameter_count())
+            << " parameters, " << network->architecture().options.num_classes << " classes\n";
   return ExitCode::kDone;
 }
 
@@ -114,8 +144,9 @@ std::vector<std::string> with_verb(int argc, char** argv) {
   if (std::find(std::begin(kVerbs), std::end(kVerbs), first) != std::end(kVerbs)) return arguments;
   if (!first.ends_with(".yaml") && !first.ends_with(".yml")) {
     const std::string close = nearest(first, {std::begin(kVerbs), std::end(kVerbs)});
-    throw RecipeError(str(first, ": expected a recipe (.yaml) or a verb (train, eval, check, list)",
-                          close.empty() ? "" : "; did you mean " + close + "?"));
+    throw RecipeError(
+        str(first, ": expected a recipe (.yaml) or a verb (train, eval, check, list, import)",
+            close.empty() ? "" : "; did you mean " + close + "?"));
   }
   arguments.insert(arguments.begin(), "train");
   return arguments;
@@ -172,6 +203,24 @@ int run_command(int argc, char** argv) {
   eval_app->add_option("--root", root, "its folder");
   eval_app->add_option("--threads", threads, "threads; 0: all cores");
   eval_app->callback([&] { code = eval(weights, data_name, root, threads); });
+
+  CLI::App* const import_app = app.add_subcommand(
+      "import",
+      "bring weights of torchvision, timm, DeiT or a CIFAR zoo\nExample: vtrain import "
+      "resnet20-12fca82f.th --model resnet20 --out resnet20.safetensors");
+  std::string imported, written;
+  ImportOptions import_options;
+  import_app->add_option("file", imported, ".safetensors, .pth or .th; nothing in it is executed")
+      ->required();
+  import_app->add_option("--model", import_options.model, "a registered network")->required();
+  import_app->add_option("--out", written, "the weights file to write")->required();
+  import_app->add_option("--image-size", import_options.image_size,
+                         "height and width of its images; 0: the model's usual");
+  import_app->add_option("--mean", import_options.mean, "of its inputs, per channel: R,G,B")
+      ->delimiter(',');
+  import_app->add_option("--std", import_options.std, "of its inputs, per channel: R,G,B")
+      ->delimiter(',');
+  import_app->callback([&] { code = import_file(imported, import_options, written); });
 
   CLI::App* const check_app =
       app.add_subcommand("check",

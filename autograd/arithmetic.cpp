@@ -1,5 +1,7 @@
 #include "autograd/arithmetic.h"
 
+#include <limits>
+
 #include "tensor/ops/binary.h"
 #include "tensor/ops/reduce.h"
 #include "tensor/ops/unary.h"
@@ -95,9 +97,14 @@ Variable sigmoid(const Variable& x) {
 Variable relu(const Variable& x) {
   const Tensor y = relu(x.value());
   return Variable::from({"relu"}, y, {x}, [y = Saved(y)](const Tensor& dy) {
-    // at_least compares with >=; the smallest positive number stands for > 0.
-    const double tiny = y.get().dtype() == DType::f32 ? 1.4e-45 : 4.9e-324;
-    return Grads{multiply(dy, at_least(y.get(), tiny))};
+    return Grads{where_inside(y.get(), 0, std::numeric_limits<double>::infinity(), dy)};
+  });
+}
+
+Variable relu6(const Variable& x) {
+  const Tensor y = clamp(x.value(), 0, 6);
+  return Variable::from({"relu6"}, y, {x}, [y = Saved(y)](const Tensor& dy) {
+    return Grads{where_inside(y.get(), 0, 6, dy)};
   });
 }
 

@@ -22,7 +22,8 @@ Variable log(const Variable& x);
 Variable sqrt(const Variable& x);
 Variable square(const Variable& x);
 Variable sigmoid(const Variable& x);
-Variable relu(const Variable& x);  // gradient 0 at 0
+Variable relu(const Variable& x);   // gradient 0 at 0
+Variable relu6(const Variable& x);  // min(max(x, 0), 6); gradient 1 for 0 < x < 6, else 0
 
 /// Sum and mean over `dims` (all if empty).
 Variable sum(const Variable& x, const std::vector<int>& dims = {}, bool keep_dims = false);

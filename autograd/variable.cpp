@@ -13,6 +13,7 @@ struct Variable::Node {
   std::vector<Variable> inputs;  // empty for constants and leaves
   GradFunction grad_function;
   std::string op;
+  bool takes_wide_gradient = false;
   bool is_walked =
       false;  // backward has freed what it needs; a second walk would silently give leaves nothing
 
@@ -52,6 +53,7 @@ Variable Variable::from(Op op, Tensor value, std::vector<Variable> inputs, GradF
     result.node_->inputs = std::move(inputs);
     result.node_->grad_function = std::move(grad);
     result.node_->op = std::move(op.name);
+    result.node_->takes_wide_gradient = op.takes_wide_gradient;
   }
   return result;
 }
@@ -106,7 +108,9 @@ void backward(const Variable& output, const Tensor& seed) {
   // new tensor, later ones reuse it.
   std::unordered_set<const void*> owned;
   const auto add_grad = [&owned](Variable::Node& node, const Tensor& grad) {
-    if (!node.grad.defined()) {
+    if (node.grad.defined() && node.grad.dtype() != grad.dtype()) {  // bf16 and f32: kept in f32
+      node.grad = add(node.grad.to(DType::f32), grad.to(DType::f32));
+    } else if (!node.grad.defined()) {
       node.grad = grad;
     } else if (owned.insert(&node).second) {
       node.grad = add(node.grad, grad);
@@ -123,6 +127,9 @@ void backward(const Variable& output, const Tensor& seed) {
     if (!node.grad_function) continue;  // a leaf keeps its gradient
     // Nothing flows into a value that is read by index ops only; what lies below may still get some
     // from elsewhere.
+    if (node.grad.defined() && !node.takes_wide_gradient) {
+      node.grad = node.grad.to(node.value.dtype());
+    }
     const Grads grads =
         node.grad.defined() ? node.grad_function(node.grad) : Grads(node.inputs.size());
     if (grads.size() != node.inputs.size()) {

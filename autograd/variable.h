@@ -18,11 +18,14 @@ struct Op {
   std::vector<std::pair<std::string, double>> attributes = {};
   int64_t macs =
       0;  // multiply-adds of this call; bias, normalisation, activation and softmax count 0
+  bool takes_wide_gradient = false;  // see GradFunction
 };
 
 /// One gradient per input, in order; undefined where an input needs none.
 using Grads = std::vector<Tensor>;
-/// From the gradient of the result to those of the inputs.
+/// From the gradient of the result to those of the inputs. The gradient of a bf16 value may come
+/// in f32, where a kernel sums it that wide; dy has the dtype of the result all the same, unless
+/// the op takes the wide one.
 using GradFunction = std::function<Grads(const Tensor& dy)>;
 
 /// A value and how it came about: the tape. Copies are handles on one node.

@@ -17,6 +17,10 @@ Registry<DatasetEntry>& registry() {
 
 std::string_view name_of(Split split) { return split == Split::kTrain ? "train" : "test"; }
 
+void Dataset::encoded(int64_t, EncodedImage&) const {
+  throw Error(str("data set ", name(), " keeps no image files"));
+}
+
 RegisteredDataset::RegisteredDataset(const std::string& name, const std::string& description,
                                      OpenDataset open, const std::string& source_file) {
   const std::string file = tree_path(source_file);

@@ -2,28 +2,35 @@
 
 #include <cstdint>
 #include <memory>
+#include <optional>
 #include <string>
 #include <string_view>
 #include <vector>
+
+#include "data/image.h"
 
 namespace vtrain {
 
 enum class Split { kTrain, kTest };
 std::string_view name_of(Split split);  // "train", "test"
 
-struct ImageSize {
-  int64_t channels = 1, height = 28, width = 28;
-  int64_t numel() const { return channels * height * width; }
-  friend bool operator==(const ImageSize&, const ImageSize&) = default;
+/// The content of an image file, JPEG or PNG or what else data/decode.h reads.
+struct EncodedImage {
+  std::string path;  // for messages; inside an archive "train.tar:cat/1.jpg"
+  std::vector<uint8_t> bytes;
 };
 
-/// Labelled images of one size, in a fixed order. All functions may be called from several threads
-/// at once.
+/// Labelled images in a fixed order. All functions may be called from several threads at once.
 class Dataset {
  public:
   virtual ~Dataset() = default;
   virtual std::string name() const = 0;
   virtual int64_t size() const = 0;
+
+  /// Whether images are kept as files of their own, which may have different sizes. If not, every
+  /// image has image_size(), and `image` gives it.
+  virtual bool is_encoded() const { return false; }
+  /// Of every image; of encoded ones the size of the first that can be read.
   virtual ImageSize image_size() const = 0;
   virtual std::vector<std::string> class_names() const = 0;
   int64_t classes() const { return static_cast<int64_t>(class_names().size()); }
@@ -32,8 +39,11 @@ class Dataset {
   virtual std::vector<double> default_mean() const = 0;
   virtual std::vector<double> default_std() const = 0;
 
-  /// Writes image i, (H, W, C) bytes; i in [0, size()).
+  /// Writes image i, (H, W, C) bytes of image_size(); i in [0, size()). Throws DamagedImage, and
+  /// DataError for an encoded image of another size.
   virtual void image(int64_t i, uint8_t* hwc) const = 0;
+  /// Reads the file of image i into `file`, if is_encoded(). Throws DamagedImage.
+  virtual void encoded(int64_t i, EncodedImage& file) const;
   virtual int label(int64_t i) const = 0;  // in [0, classes())
 };
 

@@ -3,33 +3,17 @@
 #include <zlib.h>
 
 #include <algorithm>
-#include <cerrno>
 #include <cstring>
 #include <filesystem>
-#include <fstream>
 #include <span>
 #include <utility>
 
+#include "data/read_file.h"
 #include "tensor/error.h"
 #include "tensor/str.h"
 
 namespace vtrain {
 namespace {
-
-std::vector<uint8_t> read_file(const std::string& path, const std::string& hint) {
-  std::ifstream file(path, std::ios::binary);
-  if (!file || !std::filesystem::is_regular_file(path)) {
-    const std::string reason = file ? "is not a file" : std::strerror(errno);
-    throw DataError(str(path, ": cannot read: ", reason, hint.empty() ? "" : "; ", hint));
-  }
-  std::vector<uint8_t> bytes(std::filesystem::file_size(path));
-  file.read(reinterpret_cast<char*>(bytes.data()), static_cast<std::streamsize>(bytes.size()));
-  if (file.gcount() != static_cast<std::streamsize>(bytes.size())) {
-    throw DataError(
-        str(path, ": cannot read: got ", file.gcount(), " of ", bytes.size(), " bytes"));
-  }
-  return bytes;
-}
 
 /// The content of a file in order, unpacked on the way if it is gzip.
 class Content {

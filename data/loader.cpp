@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <chrono>
+#include <numeric>
 #include <utility>
 
 #include "tensor/error.h"
@@ -22,10 +23,19 @@ int64_t count_batches(int64_t samples, const LoaderOptions& options) {
   return options.drop_last || samples % options.batch_size == 0 ? full : full + 1;
 }
 
-Normalize normalize_for(const Dataset& dataset, const LoaderOptions& options) {
-  return {dataset.image_size().channels,
-          options.mean.empty() ? dataset.default_mean() : options.mean,
-          options.std.empty() ? dataset.default_std() : options.std};
+PipelineOptions pipeline_options(const Dataset& dataset, const LoaderOptions& options) {
+  return {.input = options.input.value_or(InputFormat{.size = dataset.image_size()}),
+          .augment = options.augment,
+          .mean = options.mean,
+          .std = options.std,
+          .seed = options.seed,
+          .phase = options.phase};
+}
+
+/// Adds what is not there yet.
+template <class Bad>
+void add_new(std::vector<Bad>& all, const Bad& bad) {
+  if (std::ranges::find(all, bad.sample, &Bad::sample) == all.end()) all.push_back(bad);
 }
 
 }  // namespace
@@ -35,14 +45,11 @@ Loader::Loader(std::shared_ptr<const Dataset> dataset, std::vector<int64_t> indi
     : dataset_(std::move(dataset)),
       indices_(std::move(indices)),
       options_(std::move(options)),
-      normalize_(normalize_for(*dataset_, options_)),
+      pipeline_(dataset_, pipeline_options(*dataset_, options_)),
       classes_(dataset_->classes()),
       batches_(count_batches(samples(), options_)),
       prefetch_(2 + options_.workers),
       order_stream_(options_.seed, options_.phase, "data.order"),
-      crop_stream_(options_.seed, options_.phase, "data.crop"),
-      flip_stream_(options_.seed, options_.phase, "data.hflip"),
-      erase_stream_(options_.seed, options_.phase, "data.erase"),
       mix_stream_(options_.seed, options_.phase, "data.mix") {
   for (int i = 0; i < options_.workers; ++i) workers_.emplace_back([this] { work(); });
 }
@@ -58,12 +65,9 @@ Loader::~Loader() {
 void Loader::start(int64_t epoch, int64_t first_batch) {
   auto next = std::make_shared<Epoch>();
   next->number = epoch;
-  next->order = indices_;
-  if (options_.shuffle) {
-    const std::vector<int64_t> order = order_stream_.permutation(samples(), epoch);
-    std::ranges::transform(order, next->order.begin(),
-                           [&](int64_t i) { return indices_[static_cast<size_t>(i)]; });
-  }
+  next->order.resize(indices_.size());
+  std::iota(next->order.begin(), next->order.end(), 0);
+  if (options_.shuffle) next->order = order_stream_.permutation(samples(), epoch);
   wait_seconds_ = 0;
   {
     const std::lock_guard lock(mutex_);
@@ -79,6 +83,7 @@ std::optional<Batch> Loader::next() {
   const auto begin = std::chrono::steady_clock::now();
   Made made = take(next_out_);
   wait_seconds_ += std::chrono::duration<double>(std::chrono::steady_clock::now() - begin).count();
+  count_bad(made.bad);
   if (made.error) std::rethrow_exception(made.error);
   return std::move(made.batch);
 }
@@ -116,40 +121,66 @@ void Loader::work() {
 }
 
 Loader::Made Loader::try_to_make(const Epoch& epoch, int64_t index) const {
+  Made made;
   try {
-    return {make(epoch, index), nullptr};
+    make(epoch, index, made);
   } catch (...) {
-    return {{}, std::current_exception()};
+    made.error = std::current_exception();
+  }
+  return made;
+}
+
+void Loader::count_bad(const std::vector<Bad>& bad) {
+  for (const Bad& b : bad) {
+    const size_t before = bad_.size();
+    add_new(bad_, b);
+    const auto count = static_cast<int64_t>(bad_.size());
+    if (bad_.size() == before || count <= options_.max_bad) continue;
+    throw DataError(str(b.message, count > 1 ? str("; the damaged image number ", count) : "",
+                        "; data.max_bad allows ", options_.max_bad));
   }
 }
 
-Batch Loader::make(const Epoch& epoch, int64_t index) const {
+/// Writes the image at `position` of indices_, or its stand-in; returns which sample that was.
+int64_t Loader::make_sample(int64_t position, int64_t epoch, int64_t place, float* hwc,
+                            Pipeline::Buffers& buffers, std::vector<Bad>& bad) const {
+  for (;; position = (position + 1) % samples()) {
+    const int64_t sample = indices_[static_cast<size_t>(position)];
+    try {
+      pipeline_.make(sample, epoch, place, hwc, buffers);
+      return sample;
+    } catch (const DamagedImage& damaged) {
+      add_new(bad, {sample, damaged.what()});
+      const auto count = static_cast<int64_t>(bad.size());
+      if (count > options_.max_bad) throw;  // next() will say so
+      if (count < samples()) continue;
+      throw DataError(str(bad.front().message, "; all ", count, " images are damaged"));
+    }
+  }
+}
+
+void Loader::make(const Epoch& epoch, int64_t index, Made& made) const {
   const AugmentOptions& augment = options_.augment;
-  const ImageSize size = dataset_->image_size();
+  const ImageSize size = pipeline_.input_size();
   const int64_t first = index * options_.batch_size;
   const int64_t n = std::min(options_.batch_size, samples() - first);
-  Batch batch{.images = Tensor::empty_channels_last({n, size.channels, size.height, size.width}),
-              .labels = Tensor::empty({n}, DType::i32),
-              .targets = Tensor::empty({n, classes_})};
+  Batch& batch = made.batch;
+  batch = {.images = Tensor::empty_channels_last({n, size.channels, size.height, size.width}),
+           .labels = Tensor::empty({n}, DType::i32),
+           .targets = Tensor::empty({n, classes_})};
   float* const images = batch.images.data<float>();
   int32_t* const labels = batch.labels.data<int32_t>();
-  std::vector<uint8_t> pixels(static_cast<size_t>(size.numel()));
+  Pipeline::Buffers buffers;
   for (int64_t i = 0; i < n; ++i) {
-    const int64_t place = first + i, sample = epoch.order[static_cast<size_t>(place)];
-    float* const image = images + i * size.numel();
-    dataset_->image(sample, pixels.data());
+    const int64_t place = first + i;
+    const int64_t sample = make_sample(epoch.order[static_cast<size_t>(place)], epoch.number, place,
+                                       images + i * size.numel(), buffers, made.bad);
     labels[i] = dataset_->label(sample);
-    const Placement at = draw_placement(augment, Draws(crop_stream_, epoch.number, place),
-                                        Draws(flip_stream_, epoch.number, place));
-    normalize_.apply(pixels.data(), size, at, image);
-    erase(image, size,
-          draw_erasing(augment.reprob, size, Draws(erase_stream_, epoch.number, place)));
   }
   const Mix mix = draw_mix(augment, size, Draws(mix_stream_, epoch.number, index));
   mix_images(images, n, size, mix);
   write_targets({labels, static_cast<size_t>(n)}, classes_, augment.smoothing, mix.lambda,
                 batch.targets.data<float>());
-  return batch;
 }
 
 }  // namespace vtrain

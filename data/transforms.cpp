@@ -2,23 +2,13 @@
 
 #include <algorithm>
 #include <cmath>
-#include <numbers>
 #include <utility>
 
+#include "data/image_ops.h"
 #include "tensor/error.h"
 #include "tensor/str.h"
 
 namespace vtrain {
-
-int64_t Draws::integer(int64_t low, int64_t high) {
-  const auto choices = static_cast<double>(high - low + 1);
-  return low + std::min(static_cast<int64_t>(uniform() * choices), high - low);
-}
-
-double Draws::normal() {  // Box-Muller; the second value is not worth a state
-  const double radius = std::sqrt(-2 * std::log(uniform()));
-  return radius * std::cos(2 * std::numbers::pi * uniform());
-}
 
 Placement draw_placement(const AugmentOptions& options, Draws crop, Draws flip) {
   const int64_t p = options.crop_padding;
@@ -29,6 +19,56 @@ Placement draw_placement(const AugmentOptions& options, Draws crop, Draws flip) 
   }
   at.is_flipped = options.hflip && flip.uniform() < 0.5;
   return at;
+}
+
+void place_pixels(const Image& image, const Placement& at, Image& placed) {
+  const auto [channels, height, width] = image.size;
+  placed.resize(image.size);
+  std::ranges::fill(placed.pixels, uint8_t{0});
+  const int64_t left = std::max<int64_t>(0, at.dx), right = std::min(width, width + at.dx);
+  for (int64_t y = 0; y < height && left < right; ++y) {
+    if (y + at.dy < 0 || y + at.dy >= height) continue;
+    std::copy(image.row(y + at.dy) + left * channels, image.row(y + at.dy) + right * channels,
+              placed.row(y) + (left - at.dx) * channels);
+  }
+  if (at.is_flipped) mirror(placed);
+}
+
+Box draw_resized_crop(const std::array<double, 2>& scale, const std::array<double, 2>& ratio,
+                      const ImageSize& size, Draws draws) {
+  constexpr int kAttempts = 10;
+  const auto height = static_cast<double>(size.height), width = static_cast<double>(size.width);
+  const double low = std::log(ratio[0]), high = std::log(ratio[1]);
+  for (int attempt = 0; attempt < kAttempts; ++attempt) {
+    const double area = draws.uniform(scale[0], scale[1]) * height * width;
+    const double aspect = std::exp(draws.uniform(low, high));
+    const int64_t w = std::lrint(std::sqrt(area * aspect)),
+                  h = std::lrint(std::sqrt(area / aspect));
+    if (w < 1 || h < 1 || w > size.width || h > size.height) continue;
+    const int64_t top = draws.integer(0, size.height - h), left = draws.integer(0, size.width - w);
+    return {top, left, top + h, left + w};
+  }
+  const double own = width / height;
+  const int64_t w = own > ratio[1] ? std::lrint(height * ratio[1]) : size.width;
+  const int64_t h = own < ratio[0] ? std::lrint(width / ratio[0]) : size.height;
+  const int64_t top = (size.height - h) / 2, left = (size.width - w) / 2;
+  return {top, left, top + h, left + w};
+}
+
+void jitter_colors(Image& image, double strength, double hue, Draws draws) {
+  std::array<int, 4> order = {0, 1, 2, 3};
+  for (size_t i = order.size() - 1; i > 0; --i) {
+    std::swap(order[i], order[static_cast<size_t>(draws.integer(0, static_cast<int64_t>(i)))]);
+  }
+  const double low = std::max(0.0, 1 - strength), high = 1 + strength;
+  const std::array<double, 4> amount = {draws.uniform(low, high), draws.uniform(low, high),
+                                        draws.uniform(low, high), draws.uniform(-hue, hue)};
+  constexpr std::array kAdjust = {adjust_brightness, adjust_contrast, adjust_saturation,
+                                  adjust_hue};
+  for (const int which : order) {
+    const auto i = static_cast<size_t>(which);
+    if (i == 3 ? hue > 0 : strength > 0) kAdjust[i](image, amount[i]);
+  }
 }
 
 Normalize::Normalize(int64_t channels, std::span<const double> mean, std::span<const double> std)

@@ -2,38 +2,30 @@
 
 #include <array>
 #include <cstdint>
+#include <optional>
 #include <span>
 #include <vector>
 
-#include "data/dataset.h"
+#include "data/draws.h"
+#include "data/image.h"
+#include "data/randaugment.h"
 #include "tensor/random.h"
 
 namespace vtrain {
 
 /// What happens to training images; the defaults do nothing.
 struct AugmentOptions {
+  std::optional<std::array<double, 2>> scale = {};  // of a random resized crop: share of the area
+  std::array<double, 2> ratio = {0.75, 1.3333};     // of its width to its height
   int64_t crop_padding = 0;  // zeros added on each side before a random crop of the old size
   bool hflip = false;        // mirrored with probability 1/2
-  double mixup = 0;          // alpha of Beta(alpha, alpha), 0: off
-  double cutmix = 0;         // the same for cutmix
-  double reprob = 0;         // probability of erasing a rectangle
-  double smoothing = 0;      // label smoothing, in [0, 1)
-};
-
-/// Draws of one sample, or of one batch, of a stream: element 0, 1, 2, ... in the order they are
-/// asked for. They depend on (stream, epoch, sample) and on nothing that other samples drew.
-class Draws {
- public:
-  Draws(const Random& stream, int64_t epoch, int64_t sample)
-      : stream_(&stream), epoch_(epoch), sample_(sample) {}
-  double uniform() { return stream_->uniform(epoch_, sample_, element_++); }  // (0, 1)
-  double uniform(double low, double high) { return low + (high - low) * uniform(); }
-  int64_t integer(int64_t low, int64_t high);  // low..high, both included
-  double normal();                             // mean 0, std 1
-
- private:
-  const Random* stream_;
-  int64_t epoch_, sample_, element_ = 0;
+  std::optional<RandAugmentOptions> randaugment = {};
+  double color_jitter = 0;  // brightness, contrast, saturation by a factor in 1 -+ this
+  double hue = 0;           // hue turned by up to this share of the circle, at most 1/2
+  double mixup = 0;         // alpha of Beta(alpha, alpha), 0: off
+  double cutmix = 0;        // the same for cutmix
+  double reprob = 0;        // probability of erasing a rectangle
+  double smoothing = 0;     // label smoothing, in [0, 1)
 };
 
 /// Where a crop of the image's own size lies in the zero-padded image, and whether it is mirrored
@@ -46,6 +38,19 @@ struct Placement {
 /// torchvision's RandomCrop(size, padding) followed by RandomHorizontalFlip. Two streams, so that
 /// one does not move the other.
 Placement draw_placement(const AugmentOptions& options, Draws crop, Draws flip);
+
+/// The image at that place, in bytes; what lies outside of it is 0.
+void place_pixels(const Image& image, const Placement& at, Image& placed);
+
+/// torchvision's RandomResizedCrop: a rectangle of a share of the area that is uniform in `scale`,
+/// of an aspect ratio (width / height) whose logarithm is uniform in that of `ratio`; if ten draws
+/// lie outside the image, the largest rectangle in its middle whose ratio is allowed.
+Box draw_resized_crop(const std::array<double, 2>& scale, const std::array<double, 2>& ratio,
+                      const ImageSize& size, Draws draws);
+
+/// torchvision's ColorJitter(strength, strength, strength, hue): the four adjustments in random
+/// order.
+void jitter_colors(Image& image, double strength, double hue, Draws draws);
 
 /// Pixels to normalised floats: (p / 255 - mean) / std per channel, through a table of the 256
 /// values.
@@ -60,12 +65,6 @@ class Normalize {
 
  private:
   std::vector<std::array<float, 256>> table_;  // by channel
-};
-
-/// Rows [top, bottom), columns [left, right).
-struct Box {
-  int64_t top = 0, left = 0, bottom = 0, right = 0;
-  int64_t area() const { return (bottom - top) * (right - left); }
 };
 
 /// Random erasing: Zhong, Zheng, Kang, Li, Yang, AAAI 2020, arXiv:1708.04896, with timm's ranges:

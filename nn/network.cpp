@@ -3,6 +3,8 @@
 #include <cmath>
 #include <nlohmann/json.hpp>
 
+#include "autograd/shape.h"
+
 namespace vtrain {
 namespace {
 using Json = nlohmann::json;
@@ -65,7 +67,11 @@ Network::Network(Architecture architecture) : architecture_(std::move(architectu
 Outputs Network::forward(const Tensor& images, const Pass& pass) {
   Pass with_hooks = pass;
   with_hooks.hooks = hooks_.empty() ? nullptr : &hooks_;
-  return model_->outputs(Variable(images), with_hooks);
+  if (pass.dtype == DType::f32) return model_->outputs(Variable(images), with_hooks);
+  Outputs outputs = model_->outputs(cast(Variable(images), pass.dtype), with_hooks);
+  outputs.logits = cast(outputs.logits, DType::f32);
+  for (auto& [name, head] : outputs.heads) head = cast(head, DType::f32);
+  return outputs;
 }
 
 Tensor Network::logits(const Tensor& images) { return forward(images, Pass{}).logits.value(); }
@@ -149,8 +155,10 @@ void Network::save(const std::string& path) const {
   file.metadata["preprocessing"] = Json{
       {"mean", preprocessing.mean},
       {"std", preprocessing.std},
-      {"class_names",
-       preprocessing.class_names}}.dump();
+      {"class_names", preprocessing.class_names},
+      {"crop_pct", preprocessing.crop_pct},
+      {"interpolation",
+       preprocessing.interpolation}}.dump();
   write_safetensors(path, file);
 }
 
@@ -166,9 +174,10 @@ std::unique_ptr<Network> Network::load(const std::string& path) {
     const Json json = Json::parse(found->second, nullptr, false);
     if (json.is_discarded())
       throw CheckpointError(str(path, ": the preprocessing record cannot be read"));
-    network->preprocessing = {json.value("mean", std::vector<double>{}),
-                              json.value("std", std::vector<double>{}),
-                              json.value("class_names", std::vector<std::string>{})};
+    network->preprocessing = {
+        json.value("mean", std::vector<double>{}), json.value("std", std::vector<double>{}),
+        json.value("class_names", std::vector<std::string>{}), json.value("crop_pct", 0.0),
+        json.value("interpolation", std::string{})};
   }
   return network;
 }

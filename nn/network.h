@@ -35,6 +35,8 @@ struct Architecture {
 struct Preprocessing {
   std::vector<double> mean, std;
   std::vector<std::string> class_names;
+  double crop_pct = 0;  // 0: images have the network's size; else they are resized, see data/
+  std::string interpolation = {};  // then "bilinear" or "bicubic"
 };
 
 /// A model with its record and with the hooks that methods attached to it.
@@ -49,7 +51,8 @@ class Network {
   Hooks& hooks() { return hooks_; }
   Preprocessing preprocessing;
 
-  /// Runs the network with its hooks.   images (N, C, H, W)
+  /// Runs the network with its hooks.   images (N, C, H, W) f32
+  /// Layers compute in pass.dtype; what comes out is f32 again.
   Outputs forward(const Tensor& images, const Pass& pass);
   /// Logits in evaluation mode, hooks on.
   Tensor logits(const Tensor& images);

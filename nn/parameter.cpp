@@ -1,5 +1,6 @@
 #include "nn/parameter.h"
 
+#include "autograd/shape.h"
 #include "autograd/trace.h"
 #include "nn/hooks.h"
 
@@ -28,17 +29,25 @@ Variable Parameter::raw(const Pass& pass) const {
   return v;
 }
 
-Variable Parameter::effective(const Pass& pass) const {
-  const auto [entry, is_new] = pass.cache->try_emplace(data_.get());
-  if (is_new) {
+Variable Parameter::effective_full(const Pass& pass) const {
+  Variable& full = (*pass.cache)[data_.get()].full;
+  if (!full.defined()) {
     Variable v = raw(pass);
     if (pass.hooks) {
       for (const auto& transform : pass.hooks->weight_transforms(data_->path))
         v = transform.apply(v, pass);
     }
-    entry->second = v;
+    full = v;  // an unordered_map keeps its elements where they are
   }
-  return entry->second;
+  return full;
+}
+
+Variable Parameter::effective(const Pass& pass) const {
+  Variable full = effective_full(pass);
+  if (full.value().dtype() != DType::f32 || pass.dtype == DType::f32) return full;
+  Variable& computed = (*pass.cache)[data_.get()].computed;
+  if (!computed.defined()) computed = cast(full, pass.dtype);
+  return computed;
 }
 
 }  // namespace vtrain

@@ -30,8 +30,10 @@ class Parameter {
   /// The weight as the tape sees it: a leaf if the pass wants gradients and the parameter is
   /// trained, else a constant.
   Variable raw(const Pass& pass) const;
-  /// raw through its transforms in slot order, once per pass.
+  /// raw through its transforms in slot order, once per pass, in the dtype the pass computes in.
   Variable effective(const Pass& pass) const;
+  /// The same in the parameter's own dtype: scales, shifts and biases stay in f32.
+  Variable effective_full(const Pass& pass) const;
 
   const Tensor& grad() const { return data_->raw.grad(); }  // undefined before backward
   void set_grad(Tensor grad) const { data_->raw.grad() = std::move(grad); }

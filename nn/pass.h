@@ -24,6 +24,7 @@ struct Pass {
       0;  // global index in the step's batch of sample 0: noise ignores ranks and micro-batches
   uint64_t seed = 0;
   std::string phase;
+  DType dtype = DType::f32;      // what layers compute in; bf16: mixed precision
   const Hooks* hooks = nullptr;  // nullptr: the bare network
 
   /// The stream of that name in this run and phase.
@@ -31,7 +32,10 @@ struct Pass {
   RandomPosition position() const { return {step, first_sample}; }
 
   /// Effective weights, computed once per pass: filled by Parameter::effective.
-  using Cache = std::unordered_map<const void*, Variable>;
+  struct Effective {
+    Variable full, computed;  // in the parameter's own dtype, and in the pass's
+  };
+  using Cache = std::unordered_map<const void*, Effective>;
   std::shared_ptr<Cache> cache = std::make_shared<Cache>();
 };
 

@@ -27,6 +27,15 @@ constexpr Spelling kSpellings[] = {
     {"batch_size", "data.batch_size"},
     {"num_workers", "data.workers"},
     {"workers", "data.workers"},
+    {"img_size", "data.image_size"},
+    {"image_size", "data.image_size"},
+    {"imgsz", "data.image_size"},
+    {"input_size", "data.image_size"},
+    {"crop_pct", "data.crop_pct"},
+    {"interpolation", "data.interpolation"},
+    {"aa", "aug.randaugment"},
+    {"auto_augment", "aug.randaugment"},
+    {"color_jitter", "aug.color_jitter"},
     {"smoothing", "aug.smoothing"},
     {"label_smoothing", "aug.smoothing"},
     {"mixup", "aug.mixup"},
@@ -129,9 +138,6 @@ std::string unknown_key_hint(const std::string& mapping, std::string_view key,
   }
   if (const size_t dot = key.find('.'); dot != std::string_view::npos) {
     return str("dots are for the command line; here ", key.substr(0, dot), " is a mapping");
-  }
-  if (key == "img_size" || key == "image_size" || key == "imgsz") {
-    return "the image size follows from model.name and data.name";
   }
   return known.empty() ? "no key is known here" : "known here: " + comma_list(known);
 }

@@ -6,12 +6,21 @@
 
 namespace vtrain {
 
-/// Calls f(T{}) with the C++ type of a floating dtype the ops compute in: f32 or f64.
+/// Calls f(T{}) with the C++ type of a dtype that needs no widening: f32 or f64.
 template <class F>
 decltype(auto) dispatch_floating(const char* op, DType dtype, F&& f) {
   if (dtype == DType::f32) return f(float{});
   if (dtype == DType::f64) return f(double{});
   throw ShapeError(str('[', op, "] expected f32 or f64, got ", name_of(dtype)));
+}
+
+/// The same with bf16 too, for kernels that compute in Compute<T>.
+template <class F>
+decltype(auto) dispatch_real(const char* op, DType dtype, F&& f) {
+  if (dtype == DType::f32) return f(float{});
+  if (dtype == DType::f64) return f(double{});
+  if (dtype == DType::bf16) return f(BFloat16{});
+  throw ShapeError(str('[', op, "] expected f32, f64 or bf16, got ", name_of(dtype)));
 }
 
 /// Calls f(T{}) for any dtype but the reserved ones.

@@ -1,18 +1,6 @@
 #include "tensor/dtype.h"
 
-#include <bit>
-#include <cmath>
-
 namespace vtrain {
-
-float to_float(BFloat16 x) { return std::bit_cast<float>(static_cast<uint32_t>(x.bits) << 16); }
-
-BFloat16 to_bfloat16(float x) {
-  const auto bits = std::bit_cast<uint32_t>(x);
-  if (std::isnan(x))
-    return {static_cast<uint16_t>((bits >> 16) | 0x40)};  // rounding could turn it into infinity
-  return {static_cast<uint16_t>((bits + 0x7fff + ((bits >> 16) & 1)) >> 16)};
-}
 
 size_t size_of(DType dtype) {
   switch (dtype) {

@@ -4,17 +4,12 @@
 #include <cstdint>
 #include <string_view>
 
+#include "tensor/bfloat16.h"
+
 namespace vtrain {
 
 /// Element types. f16 and i8 are reserved: a tensor may hold them, no op computes with them yet.
 enum class DType : uint8_t { f32, f64, bf16, f16, i8, u8, i32, i64, boolean };
-
-/// Upper half of a float; converted with round to nearest even.
-struct BFloat16 {
-  uint16_t bits = 0;
-};
-float to_float(BFloat16 x);
-BFloat16 to_bfloat16(float x);
 
 size_t size_of(DType dtype);  // bytes per element
 bool is_floating(DType dtype);
@@ -54,5 +49,21 @@ template <>
 struct DTypeOf<bool> {
   static constexpr DType value = DType::boolean;
 };
+
+/// dtype of biases, scales, statistics and gradients of weights beside values of `dtype`: sums and
+/// masters stay in f32 where values are bf16.
+inline DType wide_of(DType dtype) { return dtype == DType::bf16 ? DType::f32 : dtype; }
+
+/// What kernels compute in for elements of type T: bf16 is widened.
+template <class T>
+struct ComputeOf {
+  using type = T;
+};
+template <>
+struct ComputeOf<BFloat16> {
+  using type = float;
+};
+template <class T>
+using Compute = typename ComputeOf<T>::type;
 
 }  // namespace vtrain

@@ -8,7 +8,11 @@
 // kLanes floats fill one register.
 #include <cstdint>
 
+#include "tensor/bfloat16.h"
+
 namespace {
+
+using vtrain::BFloat16;
 
 #if defined(__AVX512F__)
 constexpr int kLanes = 16;
@@ -58,6 +62,72 @@ typedef int32_t IVec __attribute__((vector_size(kLanes * sizeof(int32_t))));
 }
 #endif
 
+[[maybe_unused]] inline Vec choose(IVec mask, Vec yes, Vec no) { return mask ? yes : no; }
+
+/// kLanes BFloat16s fill half a register; they are widened when read and rounded to nearest even
+/// when written. The instruction of the bf16 level takes numbers below 2^-126 for 0.
+typedef uint16_t Halves __attribute__((vector_size(kLanes * sizeof(uint16_t))));
+typedef uint32_t UVec __attribute__((vector_size(kLanes * sizeof(uint32_t))));
+
+[[maybe_unused]] inline Vec widened(Halves h) {
+#if defined(__AVX2__) && !defined(__clang__)
+  UVec word;  // GCC 12 makes four instructions of the conversion
+  asm("vpmovzxwd %1, %0" : "=v"(word) : "vm"(h));
+#else
+  const UVec word = __builtin_convertvector(h, UVec);
+#endif
+  return reinterpret_cast<Vec>(word << 16);
+}
+[[maybe_unused]] inline Halves rounded(Vec v) {
+#if defined(__AVX512BF16__)
+  Halves h;
+  asm("vcvtneps2bf16 %1, %0" : "=v"(h) : "v"(v));
+  return h;
+#else
+  const UVec word = reinterpret_cast<UVec>(v);
+  const UVec even = word + 0x7fff + ((word >> 16) & 1);
+  // A NaN, whose rounding could be infinite, keeps its upper half and becomes quiet.
+  const UVec kept = reinterpret_cast<UVec>(
+      choose(v == v, reinterpret_cast<Vec>(even), reinterpret_cast<Vec>(word | 0x400000)));
+  return __builtin_convertvector(kept >> 16, Halves);
+#endif
+}
+[[maybe_unused]] inline Vec load(const BFloat16* p) {
+  Halves h;
+  __builtin_memcpy(&h, p, sizeof(h));
+  return widened(h);
+}
+[[maybe_unused]] inline void store(BFloat16* p, Vec v) {
+  const Halves h = rounded(v);
+  __builtin_memcpy(static_cast<void*>(p), &h, sizeof(h));
+}
+#if defined(__AVX512F__)
+typedef uint16_t HalvesInMemory __attribute__((vector_size(32), aligned(2), may_alias));
+[[maybe_unused]] inline Vec load_first(const BFloat16* p, int64_t n) {
+  Halves h;
+  asm("vmovdqu16 %1, %0%{%2%}%{z%}"
+      : "=v"(h)
+      : "m"(*reinterpret_cast<const HalvesInMemory*>(p)),
+        "Yk"(static_cast<uint16_t>((1U << n) - 1)));
+  return widened(h);
+}
+[[maybe_unused]] inline void store_first(BFloat16* p, Vec v, int64_t n) {
+  asm("vmovdqu16 %1, %0%{%2%}"
+      : "+m"(*reinterpret_cast<HalvesInMemory*>(p))
+      : "v"(rounded(v)), "Yk"(static_cast<uint16_t>((1U << n) - 1)));
+}
+#else
+[[maybe_unused]] inline Vec load_first(const BFloat16* p, int64_t n) {
+  Halves h{};
+  __builtin_memcpy(&h, p, static_cast<uint64_t>(n) * sizeof(BFloat16));
+  return widened(h);
+}
+[[maybe_unused]] inline void store_first(BFloat16* p, Vec v, int64_t n) {
+  const Halves h = rounded(v);
+  __builtin_memcpy(static_cast<void*>(p), &h, static_cast<uint64_t>(n) * sizeof(BFloat16));
+}
+#endif
+
 /// 0, 1, 2, ...
 [[maybe_unused]] inline IVec lane_numbers() {
 #if defined(__AVX512F__)
@@ -68,7 +138,6 @@ typedef int32_t IVec __attribute__((vector_size(kLanes * sizeof(int32_t))));
   return IVec{0, 1, 2, 3};
 #endif
 }
-[[maybe_unused]] inline Vec choose(IVec mask, Vec yes, Vec no) { return mask ? yes : no; }
 // A NaN in the second argument comes through, one in the first does not (x86's minps and maxps).
 [[maybe_unused]] inline Vec vmin(Vec a, Vec b) { return a < b ? a : b; }
 [[maybe_unused]] inline Vec vmax(Vec a, Vec b) { return a > b ? a : b; }
@@ -164,14 +233,26 @@ template <int Step = kLanes / 2>
 /// kLanes elements at `first` of an array, or what is left of it.
 struct WholeVector {
   int64_t first;
-  Vec load_from(const float* p) const { return load(p + first); }
-  void store_to(float* p, Vec v) const { store(p + first, v); }
+  template <class T>  // float or BFloat16
+  Vec load_from(const T* p) const {
+    return load(p + first);
+  }
+  template <class T>
+  void store_to(T* p, Vec v) const {
+    store(p + first, v);
+  }
   Vec or_else(Vec v, float) const { return v; }
 };
 struct PartOfVector {
   int64_t first, count;
-  Vec load_from(const float* p) const { return load_first(p + first, count); }
-  void store_to(float* p, Vec v) const { store_first(p + first, v, count); }
+  template <class T>
+  Vec load_from(const T* p) const {
+    return load_first(p + first, count);
+  }
+  template <class T>
+  void store_to(T* p, Vec v) const {
+    store_first(p + first, v, count);
+  }
   Vec or_else(Vec v, float rest) const {  // `rest` in the lanes behind the end
     return choose(lane_numbers() < static_cast<int32_t>(count) - IVec{}, v, splat(rest));
   }

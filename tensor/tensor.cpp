@@ -269,9 +269,9 @@ To convert(From x) {
   if constexpr (std::is_same_v<To, From>) {
     return x;
   } else if constexpr (std::is_same_v<From, BFloat16>) {
-    return convert<To>(to_float(x));
+    return convert<To>(static_cast<float>(x));
   } else if constexpr (std::is_same_v<To, BFloat16>) {
-    return to_bfloat16(static_cast<float>(x));
+    return BFloat16(static_cast<float>(x));
   } else {
     return static_cast<To>(x);
   }
@@ -415,11 +415,26 @@ void check_floating(const char* op, const char* name, const Tensor& x) {
   }
 }
 
+void check_real(const char* op, const char* name, const Tensor& x) {
+  if (!x.defined()) throw ShapeError(str('[', op, "] ", name, ": is undefined"));
+  if (x.dtype() != DType::f32 && x.dtype() != DType::f64 && x.dtype() != DType::bf16) {
+    throw ShapeError(str('[', op, "] ", name, ": expected f32, f64 or bf16, got ", x.text()));
+  }
+}
+
 void check_same_dtype(const char* op, const char* a_name, const Tensor& a, const char* b_name,
                       const Tensor& b) {
   if (a.dtype() != b.dtype()) {
     throw ShapeError(str('[', op, "] ", b_name, ": expected ", name_of(a.dtype()), " like ", a_name,
                          ", got ", b.text()));
+  }
+}
+
+void check_wide_dtype(const char* op, const char* a_name, const Tensor& a, const char* b_name,
+                      const Tensor& b) {
+  if (b.dtype() != wide_of(a.dtype())) {
+    throw ShapeError(str('[', op, "] ", b_name, ": expected ", name_of(wide_of(a.dtype())),
+                         " beside ", a_name, ' ', name_of(a.dtype()), ", got ", b.text()));
   }
 }
 

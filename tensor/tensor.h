@@ -125,7 +125,12 @@ int checked_dim(const char* op, int dim, const Shape& shape);
 void check_same_shape(const char* op, const char* a_name, const Tensor& a, const char* b_name,
                       const Tensor& b);
 void check_floating(const char* op, const char* name, const Tensor& x);
+void check_real(const char* op, const char* name, const Tensor& x);  // bf16 too
 void check_same_dtype(const char* op, const char* a_name, const Tensor& a, const char* b_name,
+                      const Tensor& b);
+
+/// b has wide_of(a's dtype).
+void check_wide_dtype(const char* op, const char* a_name, const Tensor& a, const char* b_name,
                       const Tensor& b);
 
 }  // namespace vtrain

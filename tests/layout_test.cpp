@@ -58,6 +58,12 @@ const std::vector<Door> kDoors = {
      [](const std::string& file) { return file.starts_with("recipes/") && !is_header(file); },
      "yaml-cpp is included in recipes/*.cpp only"},
     {{"cuda", "cudnn", "cublas"}, is_cuda, "CUDA's libraries are included in *_cuda.* only"},
+    {{"jpeglib", "jerror"},
+     [](const std::string& file) { return file == "data/decode_jpeg.cpp"; },
+     "libjpeg is included in data/decode_jpeg.cpp only"},
+    {{"stb/"},
+     [](const std::string& file) { return file == "data/decode_stb.cpp"; },
+     "stb_image is included in data/decode_stb.cpp only"},
     {{"nlohmann/"},
      [](const std::string& file) { return !is_header(file); },
      "nlohmann/json is slow to compile and stays out of headers"},
@@ -225,6 +231,8 @@ TEST_CASE("layout: an outside library included beside its door is found") {
   CHECK(include_errors("tensor/ops/x.cpp", "#include <cuda_runtime.h>\n").size() == 1);
   CHECK(include_errors("tensor/ops/x_cuda.cpp", "#include <cuda_runtime.h>\n").empty());
   CHECK(include_errors("train/x.h", "#include <nlohmann/json.hpp>\n").size() == 1);
+  CHECK(include_errors("data/x.cpp", "#include <jpeglib.h>\n").size() == 1);
+  CHECK(include_errors("data/x.cpp", "#include <stb/stb_image.h>\n").size() == 1);
 }
 
 TEST_CASE("layout: a method without a recipe or without a test is found") {

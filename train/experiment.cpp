@@ -46,12 +46,13 @@ int read_threads(Recipe& root) {
   return static_cast<int>(root.integer("threads", all, in(1, 1024)));
 }
 
-void read_amp(Recipe& root) {
+Amp read_amp(Recipe& root) {
   const std::string amp =
       root.choice("amp", "auto", {"auto", "off", "bf16"},
-                  "compute in bf16 with f32 weights; auto: off in this version");
+                  "what layers compute in, with f32 weights; off: f32; auto: off so far");
   if (amp == "bf16")
     root.fail("amp", "bf16 is not available yet; this version computes in f32 (off)");
+  return Amp::kOff;
 }
 
 void read_device(Recipe& root) {
@@ -117,7 +118,7 @@ Experiment read_experiment(const Recipe& recipe, const std::string& default_name
   e.seed = static_cast<uint64_t>(
       root.integer("seed", 42, at_least(0), "every random number follows from it"));
   e.threads = read_threads(root);
-  read_amp(root);
+  e.amp = read_amp(root);
   read_device(root);
   e.use_best =
       root.choice(

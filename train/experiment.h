@@ -11,6 +11,7 @@
 #include "nn/optim/optimizer.h"
 #include "nn/optim/schedule.h"
 #include "recipes/recipe.h"
+#include "train/precision.h"
 
 namespace vtrain {
 
@@ -43,6 +44,7 @@ struct Experiment {
   std::string name;  // of the run folder
   uint64_t seed = 42;
   int threads = 1;
+  Amp amp = Amp::kAuto;
   bool use_best = false;
   std::string out_dir;
   std::vector<PhaseConfig> phases;

@@ -58,10 +58,29 @@ RunningMeans RunningMeans::from_text(const std::string& text) {
   return means;
 }
 
+namespace {
+/// Where two lists of classes part.
+std::string difference(const std::vector<std::string>& test,
+                       const std::vector<std::string>& train) {
+  const size_t n = std::min(test.size(), train.size());
+  for (size_t k = 0; k < n; ++k) {
+    if (test[k] != train[k]) return str("class ", k, " is ", test[k], ", not ", train[k]);
+  }
+  return str("it has ", test.size(), ", not ", train.size());
+}
+}  // namespace
+
 PhaseData open_data(const PhaseConfig& config, uint64_t seed) {
   PhaseData data;
   data.train = open_dataset(config.data.name, {.root = config.data.root, .split = Split::kTrain});
   data.test = open_dataset(config.data.name, {.root = config.data.root, .split = Split::kTest});
+  if (data.train->class_names() != data.test->class_names()) {
+    throw DataError(str(config.data.name,
+                        ": the test split has other classes than the training "
+                        "split: ",
+                        difference(data.test->class_names(), data.train->class_names())));
+  }
+  data.input = config.data.input(*data.train);
   HoldOut split = hold_out(data.train->size(),
                            {.val = config.data.val, .limit = config.data.limit, .seed = seed});
   data.train_indices = std::move(split.train);
@@ -69,14 +88,14 @@ PhaseData open_data(const PhaseConfig& config, uint64_t seed) {
   return data;
 }
 
-Architecture architecture_of(const PhaseConfig& config, const Dataset& data) {
-  const ImageSize size = data.image_size();
+Architecture architecture_of(const PhaseConfig& config, const PhaseData& data) {
+  const ImageSize& size = data.input.size;
   if (size.height != size.width) {
-    throw RecipeError(str("data set ", data.name(), ": expected square images, got ", size.height,
-                          " x ", size.width));
+    throw RecipeError(str("data set ", data.train->name(), ": expected square images, got ",
+                          size.height, " x ", size.width, "; set data.image_size"));
   }
   return {.model = config.model,
-          .options = {.num_classes = data.classes(),
+          .options = {.num_classes = data.train->classes(),
                       .channels = size.channels,
                       .image_size = size.height,
                       .drop_path = config.drop_path},
@@ -102,7 +121,9 @@ Phase::Phase(const Experiment& experiment, const PhaseConfig& config, PhaseData 
                         .phase = config.name,
                         .augment = config.augment,
                         .mean = config.data.mean,
-                        .std = config.data.std};
+                        .std = config.data.std,
+                        .input = data_.input,
+                        .max_bad = config.data.max_bad};
   train_loader_ = std::make_unique<Loader>(data_.train, data_.train_indices, options);
   steps_per_epoch_ = train_loader_->batches_per_epoch() / config.accum;
   if (steps_per_epoch_ == 0) {
@@ -123,6 +144,10 @@ Phase::Phase(const Experiment& experiment, const PhaseConfig& config, PhaseData 
       config.data.mean.empty() ? data_.train->default_mean() : config.data.mean,
       config.data.std.empty() ? data_.train->default_std() : config.data.std,
       data_.train->class_names()};
+  if (data_.input.is_resized) {
+    state_.network->preprocessing.crop_pct = data_.input.crop_pct;
+    state_.network->preprocessing.interpolation = name_of(data_.input.interpolation);
+  }
   state_.load_teacher = [this](const std::string& from) { return teacher_network(from); };
   state_.sample_images = [this, options]() mutable {
     options.batch_size = 64;
@@ -147,7 +172,7 @@ std::unique_ptr<Network> Phase::starting_network() {
     }
     return network;
   }
-  auto network = std::make_unique<Network>(architecture_of(config_, *data_.train));
+  auto network = std::make_unique<Network>(architecture_of(config_, data_));
   if (!config_.weights.empty()) {
     network->load_state(read_safetensors(config_.weights).tensors, config_.weights);
   } else if (!is_dry) {
@@ -164,7 +189,7 @@ std::unique_ptr<Network> Phase::teacher_network(const std::string& from) {
                     experiment_.phases.begin(), experiment_.phases.end(),
                     [this](const PhaseConfig& p) { return p.name == config_.name; });
   if (is_phase) {
-    if (folder_.empty()) return std::make_unique<Network>(architecture_of(*earlier, *data_.train));
+    if (folder_.empty()) return std::make_unique<Network>(architecture_of(*earlier, data_));
     return Network::load(folder_ / (from + ".safetensors"));
   }
   if (from == "self") {
@@ -210,6 +235,7 @@ Pass Phase::pass(bool is_training) const {
   p.progress = static_cast<double>(step()) / static_cast<double>(steps());
   p.seed = experiment_.seed;
   p.phase = config_.name;
+  p.dtype = is_training ? dtype : DType::f32;
   return p;
 }
 
@@ -296,6 +322,15 @@ Accuracy Phase::validate() {
   });
 }
 
+std::vector<std::string> Phase::bad_images() const {
+  std::vector<std::string> all;
+  for (const Loader* const loader : {train_loader_.get(), val_loader_.get()}) {
+    if (!loader) continue;
+    for (const Loader::Bad& bad : loader->bad()) all.push_back(bad.message);
+  }
+  return all;
+}
+
 void Phase::finish() {
   if (ema_) {
     Ema::Applied applied(ema_.get());
@@ -320,6 +355,22 @@ std::string Phase::tail() const {
   return text;
 }
 
+namespace {
+/// A line per damaged image: its number, then the message.
+std::string text_of(const std::vector<Loader::Bad>& bad) {
+  std::string text;
+  for (const Loader::Bad& b : bad) text += str(b.sample, ' ', b.message, '\n');
+  return text;
+}
+std::vector<Loader::Bad> bad_from(const std::string& text) {
+  std::vector<Loader::Bad> all;
+  std::istringstream in(text);
+  Loader::Bad bad;
+  while (in >> bad.sample && std::getline(in >> std::ws, bad.message)) all.push_back(bad);
+  return all;
+}
+}  // namespace
+
 void Phase::save(NamedTensors& file) const {
   for (const auto& [name, tensor] : state_.network->state())
     file.tensors["network." + name] = tensor;
@@ -341,6 +392,8 @@ void Phase::save(NamedTensors& file) const {
   file.metadata["step_in_epoch"] = std::to_string(step_in_epoch);
   file.metadata["means"] = means.to_text();
   file.metadata["best_top1"] = str(best_top1);
+  file.metadata["dtype"] = name_of(dtype);
+  file.metadata["bad_images"] = text_of(train_loader_->bad());
 }
 
 namespace {
@@ -400,6 +453,9 @@ void Phase::load(const NamedTensors& file, const std::string& from) {
   step_in_epoch = std::stoll(metadata(file, "step_in_epoch", from));
   means = RunningMeans::from_text(metadata(file, "means", from));
   best_top1 = std::stod(metadata(file, "best_top1", from));
+  dtype = metadata(file, "dtype", from) == name_of(DType::bf16) ? DType::bf16 : DType::f32;
+  const auto bad = file.metadata.find("bad_images");  // not in checkpoints of earlier versions
+  if (bad != file.metadata.end()) train_loader_->restore_bad(bad_from(bad->second));
 }
 
 }  // namespace vtrain

@@ -36,12 +36,14 @@ class RunningMeans {
 /// The data of one phase: open files are shared by phases that name the same set.
 struct PhaseData {
   std::shared_ptr<const Dataset> train, test;
+  InputFormat input;  // of both
   std::vector<int64_t> train_indices, val_indices;
 };
+/// Throws DataError if the splits do not have the same classes.
 PhaseData open_data(const PhaseConfig& config, uint64_t seed);
 
 /// The architecture a phase starts with when it starts afresh.
-Architecture architecture_of(const PhaseConfig& config, const Dataset& data);
+Architecture architecture_of(const PhaseConfig& config, const PhaseData& data);
 
 /// Everything alive while one phase trains.
 class Phase {
@@ -56,6 +58,7 @@ class Phase {
 
   // Position.
   int64_t epoch = 0, step_in_epoch = 0;
+  DType dtype = DType::f32;  // what the training steps compute in; validation computes in f32
   int64_t steps_per_epoch() const { return steps_per_epoch_; }
   int64_t step() const { return epoch * steps_per_epoch_ + step_in_epoch; }
   int64_t steps() const { return config_.epochs * steps_per_epoch_; }
@@ -72,6 +75,9 @@ class Phase {
   /// finite.
   double train_step(Loader& loader);
   int64_t batch_size() const { return config_.data.batch_size * config_.accum; }
+
+  /// Damaged images skipped so far, of training and validation: path and reason.
+  std::vector<std::string> bad_images() const;
 
   bool has_validation() const { return val_loader_ != nullptr; }
   /// On the held-out images, with the weights that will be kept (EMA where there is one).

@@ -107,7 +107,9 @@ Report make_report(const Experiment& e, const std::filesystem::path& folder,
                 {.batch_size = 250,
                  .workers = phase.data.workers,
                  .mean = phase.data.mean,
-                 .std = phase.data.std});
+                 .std = phase.data.std,
+                 .input = data.input,
+                 .max_bad = phase.data.max_bad});
     NetworkFigures& f = report.networks[phase.name];
     f.accuracy = evaluate(*networks.back(), test);
     const Graph graph(*networks.back());
@@ -169,13 +171,17 @@ Report make_report(const Experiment& e, const std::filesystem::path& folder,
     masked_compact = std::max(note.masked_compact_max_rel,
                               masked_compact.is_null() ? 0.0 : masked_compact.get<double>());
   }
+  std::string amp = "off";
+  for (const auto& [phase, note] : notes) {
+    if (note.amp != "off") amp = note.amp;
+  }
   report.json = Json{
       {"recipe", e.name},
       {"seed", e.seed},
       {"device", "cpu"},
       {"chip", chip_name()},
       {"threads", num_threads()},
-      {"amp", "off"},
+      {"amp", amp},
       {"executor", "eager"},
       {"networks", networks_json},
       {"pair", pair},

@@ -23,6 +23,7 @@ struct NetworkFigures {
 /// What phases leave behind for the report, beside their weights.
 struct PhaseNotes {
   std::string kind;
+  std::string amp = "off";  // what it trained in: off (f32) or bf16
   double masked_compact_max_rel = 0;
   bool is_verified = false;
   std::vector<std::pair<std::string, std::string>> rows;

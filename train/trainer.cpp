@@ -7,6 +7,7 @@
 #include <cmath>
 #include <nlohmann/json.hpp>
 #include <ostream>
+#include <set>
 
 #include "nn/graph.h"
 #include "tensor/allocator.h"
@@ -51,6 +52,7 @@ class Trainer {
   bool train_phase(Phase& phase);
   void end_epoch(Phase& phase);
   void finish_phase(Phase& phase);
+  void note_bad_images(const Phase& phase);
   void save_checkpoint(const Phase* phase);
   std::unique_ptr<Phase> make_phase();
   void show_step(const Phase& phase, Loader& loader, double grad_norm);
@@ -70,6 +72,7 @@ class Trainer {
       resumed_;  // content of the checkpoint to go on from, until a phase took it
   std::string resumed_from_;
 
+  std::set<std::string> noted_;  // damaged images that were named
   size_t phase_index_ = 0;
   int64_t steps_before_ = 0;  // updates of the phases before this one
   std::map<std::string, PhaseNotes> notes_;
@@ -99,6 +102,7 @@ bool Trainer::train_phase(Phase& phase) {
     epoch_steps_here_ = 0;
     while (phase.step_in_epoch < phase.steps_per_epoch()) {
       const double grad_norm = phase.train_step(loader);
+      note_bad_images(phase);
       show_step(phase, loader, grad_norm);
       const bool is_due = e_.checkpoint_steps && phase.step() % *e_.checkpoint_steps == 0;
       if (interrupt_.requested()) {
@@ -112,9 +116,16 @@ bool Trainer::train_phase(Phase& phase) {
   return true;
 }
 
+void Trainer::note_bad_images(const Phase& phase) {
+  for (const std::string& bad : phase.bad_images()) {
+    if (noted_.insert(bad).second) progress_.note("warning: skipped " + bad);
+  }
+}
+
 void Trainer::end_epoch(Phase& phase) {
   std::optional<Accuracy> val;
   if (phase.has_validation()) val = phase.validate();
+  note_bad_images(phase);
   std::string details;
   for (const auto& [name, value] : phase.means.means()) {
     if (name != "loss") details += str(details.empty() ? "" : ";", name, '=', Json(value).dump());
@@ -164,6 +175,7 @@ void Trainer::finish_phase(Phase& phase) {
   phase.network().save((folder_ / (phase.config().name + ".safetensors")).string());
   PhaseNotes& notes = notes_[phase.config().name];
   for (const auto& method : phase.config().methods()) notes.kind = name_of(method.info->kind);
+  notes.amp = phase.dtype == DType::bf16 ? "bf16" : "off";
   notes.is_verified = !phase.config().methods().empty();
   notes.masked_compact_max_rel = phase.state().masked_compact_max_rel;
   notes.rows = phase.state().report;
@@ -187,6 +199,7 @@ void Trainer::save_checkpoint(const Phase* phase) {
   Json notes;
   for (const auto& [name, n] : notes_) {
     notes[name] = {{"kind", n.kind},
+                   {"amp", n.amp},
                    {"masked_compact_max_rel", n.masked_compact_max_rel},
                    {"is_verified", n.is_verified},
                    {"rows", n.rows}};
@@ -199,6 +212,7 @@ void Trainer::save_checkpoint(const Phase* phase) {
   file.metadata["metrics_csv"] = epoch_metrics_->text();
   file.metadata["recipe_hash"] = e_.hash();
   file.metadata["environment"] = environment_json();
+  file.metadata["choices"] = choices_text(Choices::of_process().table());
   file.metadata["seconds"] = str(seconds_before_ + seconds_since(started_));
   checkpoints_->save(steps_before_ + (phase ? phase->step() : 0), file);
 }
@@ -251,12 +265,13 @@ void Trainer::open_folder() {
         "warning: this run began on another chip, thread count or library version: it goes on, but "
         "bits may differ");
   }
+  Choices::of_process().add(choices_from_text(m.at("choices")));
   phase_index_ = std::stoul(m.at("phase_index"));
   steps_before_ = std::stoll(m.at("steps_before"));
   seconds_before_ = std::stod(m.at("seconds"));
   const Json notes = Json::parse(m.at("notes"));
   for (const auto& [name, n] : notes.items()) {
-    notes_[name] = {n.at("kind"), n.at("masked_compact_max_rel"), n.at("is_verified"),
+    notes_[name] = {n.at("kind"), n.at("amp"), n.at("masked_compact_max_rel"), n.at("is_verified"),
                     n.at("rows").get<std::vector<std::pair<std::string, std::string>>>()};
   }
   epoch_metrics_->restore(m.at("metrics_csv"));
@@ -283,6 +298,8 @@ std::unique_ptr<Phase> Trainer::make_phase() {
     phase->load(*resumed_, resumed_from_);
     resumed_.reset();
   } else {
+    phase->dtype = make_choices(phase->network(), config.data.batch_size, e_.amp,
+                                [this](const std::string& line) { progress_.note(line); });
     phase->start();
   }
   step_metrics_->drop_from(steps_before_ + phase->step());
@@ -290,10 +307,11 @@ std::unique_ptr<Phase> Trainer::make_phase() {
     events_ = std::make_unique<EventWriter>(folder_ / "tb", steps_before_ + phase->step());
   }
   const Graph graph(phase->network());
-  progress_.note(
-      str("phase ", config.name, ": ", config.model, ", ", with_thousands(graph.params()),
-          " parameters, ", human_count(static_cast<double>(graph.macs())), " MACs, ",
-          phase->steps_per_epoch(), " steps an epoch, ", num_threads(), " threads, f32"));
+  progress_.note(str("phase ", config.name, ": ", config.model, ", ",
+                     with_thousands(graph.params()), " parameters, ",
+                     human_count(static_cast<double>(graph.macs())), " MACs, ",
+                     phase->steps_per_epoch(), " steps an epoch, ", num_threads(), " threads, ",
+                     name_of(phase->dtype)));
   return phase;
 }
 

@@ -9,7 +9,7 @@ Linear::Linear(int64_t in, int64_t out)
       bias_(add("bias", Parameter({out}, Init::zeros()))) {}
 
 Variable Linear::forward(const Variable& x, const Pass& pass) {
-  return linear(x, weight_.effective(pass), bias_.effective(pass));
+  return linear(x, weight_.effective(pass), bias_.effective_full(pass));
 }
 
 }  // namespace vtrain

@@ -13,9 +13,9 @@ Registry<ModelInfo>& models() {
 
 RegisteredModel::RegisteredModel(std::string name, std::string description, std::string paper,
                                  std::function<std::unique_ptr<Model>(const ModelOptions&)> make,
-                                 const char* file) {
-  ModelInfo info{std::move(name), std::move(description), std::move(paper), tree_path(file),
-                 std::move(make)};
+                                 const ModelOptions& usual, const char* file) {
+  ModelInfo info{std::move(name), std::move(description), std::move(paper),
+                 tree_path(file), std::move(make),        usual};
   const std::string key = info.name, where = info.file;
   models().add(key, std::move(info), where);
 }

@@ -35,6 +35,7 @@ struct ModelOptions {
 struct ModelInfo {
   std::string name, description, paper, file;
   std::function<std::unique_ptr<Model>(const ModelOptions&)> make;
+  ModelOptions usual;  // of its published weights
 };
 
 /// Registers a model at start-up; two of one name are an error that names both files.
@@ -42,6 +43,9 @@ class RegisteredModel {
  public:
   RegisteredModel(std::string name, std::string description, std::string paper,
                   std::function<std::unique_ptr<Model>(const ModelOptions&)> make,
+                  const ModelOptions& usual = {.num_classes = 1000,
+                                               .channels = 3,
+                                               .image_size = 224},
                   const char* file = __builtin_FILE());
 };
 

@@ -19,7 +19,7 @@ PatchEmbed::Projection::Projection(int64_t channels, int64_t patch_size, int64_t
 Variable PatchEmbed::Projection::forward(const Variable& images, const Pass& pass) {
   const Variable weight = weight_.effective(pass);
   return linear(patchify(images, patch_size_), reshape(weight, {weight.dim(0), -1}),
-                bias_.effective(pass));
+                bias_.effective_full(pass));
 }
 
 PatchEmbed::PatchEmbed(int64_t channels, int64_t patch_size, int64_t dim)
@@ -104,6 +104,7 @@ auto maker(const Size& size) {
 
 const char* const kVit = "arXiv:2010.11929";
 const char* const kDeit = "arXiv:2012.12877";
+const ModelOptions kFashionMnist{.num_classes = 10, .channels = 1, .image_size = 28};
 const RegisteredModel models[] = {
     {"vit_tiny_patch16_224", "ViT, width 192, 12 blocks, 3 heads", kVit,
      maker({192, 12, 3, 768, 16})},
@@ -118,9 +119,9 @@ const RegisteredModel models[] = {
     {"deit_base_patch16_224", "DeiT, width 768, 12 blocks, 12 heads", kDeit,
      maker({768, 12, 12, 3072, 16})},
     {"deit_mini_patch4_28", "DeiT for 28x28 images: width 96, 8 blocks, 3 heads, 49 patches", kDeit,
-     maker({96, 8, 3, 384, 4, true})},
+     maker({96, 8, 3, 384, 4, true}), kFashionMnist},
     {"deit_micro_patch4_28", "DeiT for tests on 28x28 images: width 96, 6 blocks, 4 heads", kDeit,
-     maker({96, 6, 4, 384, 4, true})},
+     maker({96, 6, 4, 384, 4, true}), kFashionMnist},
 };
 }  // namespace
 

@@ -13,7 +13,8 @@ namespace vtrain {
 namespace {
 
 const AttentionSimd& simd() {
-  return by_level(baseline::attention_simd, avx2::attention_simd, avx512::attention_simd);
+  return by_level(baseline::attention_simd, avx2::attention_simd, avx512::attention_simd,
+                  avx512_bf16::attention_simd);
 }
 
 namespace reference {

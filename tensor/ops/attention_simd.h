@@ -38,5 +38,8 @@ extern const AttentionSimd attention_simd;
 namespace avx512 {
 extern const AttentionSimd attention_simd;
 }
+namespace avx512_bf16 {
+extern const AttentionSimd attention_simd;
+}
 
 }  // namespace vtrain

@@ -11,7 +11,9 @@ namespace {
 
 constexpr int64_t kGrain = 16384;
 
-const GeluSimd& simd() { return by_level(baseline::gelu_simd, avx2::gelu_simd, avx512::gelu_simd); }
+const GeluSimd& simd() {
+  return by_level(baseline::gelu_simd, avx2::gelu_simd, avx512::gelu_simd, avx512_bf16::gelu_simd);
+}
 
 namespace reference {
 template <class T>

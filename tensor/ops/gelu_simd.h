@@ -18,5 +18,8 @@ extern const GeluSimd gelu_simd;
 namespace avx512 {
 extern const GeluSimd gelu_simd;
 }
+namespace avx512_bf16 {
+extern const GeluSimd gelu_simd;
+}
 
 }  // namespace vtrain

@@ -16,7 +16,8 @@ constexpr int64_t kRowsPerSum =
     128;  // columns are summed in T over so many rows, these sums in double
 
 const LayerNormSimd& simd() {
-  return by_level(baseline::layer_norm_simd, avx2::layer_norm_simd, avx512::layer_norm_simd);
+  return by_level(baseline::layer_norm_simd, avx2::layer_norm_simd, avx512::layer_norm_simd,
+                  avx512_bf16::layer_norm_simd);
 }
 
 namespace reference {

@@ -23,5 +23,8 @@ extern const LayerNormSimd layer_norm_simd;
 namespace avx512 {
 extern const LayerNormSimd layer_norm_simd;
 }
+namespace avx512_bf16 {
+extern const LayerNormSimd layer_norm_simd;
+}
 
 }  // namespace vtrain

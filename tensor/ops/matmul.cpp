@@ -28,7 +28,7 @@ Tensor as_rows(const Tensor& x) {
 }  // namespace
 
 Tensor matmul(const Tensor& a, const Tensor& b) {
-  check_floating("matmul", "a", a);
+  check_real("matmul", "a", a);
   check_same_dtype("matmul", "a", a, "b", b);
   Shape leading_a = a.shape(), leading_b = b.shape();
   const bool fits = a.ndim() >= 2 && b.ndim() == a.ndim() && a.dim(-1) == b.dim(-2);
@@ -48,7 +48,7 @@ Tensor matmul(const Tensor& a, const Tensor& b) {
 }
 
 Tensor linear(const Tensor& x, const Tensor& w, const Tensor& b) {
-  check_floating("linear", "x", x);
+  check_real("linear", "x", x);
   check_same_dtype("linear", "x", x, "w", w);
   if (w.ndim() != 2 || x.ndim() < 1 || x.dim(-1) != w.dim(1)) {
     throw ShapeError(str("[linear] w ", w.shape(),
@@ -56,6 +56,8 @@ Tensor linear(const Tensor& x, const Tensor& w, const Tensor& b) {
   }
   if (b.defined() && b.shape() != Shape{w.dim(0)})
     throw ShapeError(str("[linear] b ", b.shape(), ": expected (out) for w ", w.shape()));
+  if (b.defined() && b.dtype() != wide_of(x.dtype()))
+    throw ShapeError(str("[linear] b: expected ", name_of(wide_of(x.dtype())), ", got ", b.text()));
   Shape shape = x.shape();
   shape.back() = w.dim(0);
   Tensor y = Tensor::empty(shape, x.dtype(), x.device());
@@ -78,11 +80,14 @@ Tensor linear_grad_x(const Tensor& dy, const Tensor& w) {
 
 Tensor linear_grad_w(const Tensor& dy, const Tensor& x) {
   const Tensor dy_rows = as_rows(dy.contiguous()), x_rows = as_rows(x.contiguous());
-  Tensor dw = Tensor::empty({1, dy.dim(-1), x.dim(-1)}, dy.dtype(), dy.device());
+  Tensor dw = Tensor::empty({1, dy.dim(-1), x.dim(-1)}, wide_of(dy.dtype()), dy.device());
   matmul_kernels.on(dy.device()).matmul(dy_rows.transpose(1, 2), x_rows, Tensor(), dw);
   return dw.select(0, 0);
 }
 
-Tensor linear_grad_b(const Tensor& dy) { return sum(as_rows(dy.contiguous()), {0, 1}); }
+Tensor linear_grad_b(const Tensor& dy) {
+  const Tensor rows = as_rows(dy.contiguous());
+  return dy.dtype() == DType::bf16 ? sum_rows(rows.select(0, 0)) : sum(rows, {0, 1});
+}
 
 }  // namespace vtrain

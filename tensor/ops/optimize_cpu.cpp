@@ -15,7 +15,8 @@ namespace {
 constexpr int64_t kChunk = 16384;
 
 const OptimizeSimd& simd() {
-  return by_level(baseline::optimize_simd, avx2::optimize_simd, avx512::optimize_simd);
+  return by_level(baseline::optimize_simd, avx2::optimize_simd, avx512::optimize_simd,
+                  avx512_bf16::optimize_simd);
 }
 
 /// A run of at most kChunk elements of tensor number `index`.

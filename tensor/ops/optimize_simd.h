@@ -36,5 +36,8 @@ extern const OptimizeSimd optimize_simd;
 namespace avx512 {
 extern const OptimizeSimd optimize_simd;
 }
+namespace avx512_bf16 {
+extern const OptimizeSimd optimize_simd;
+}
 
 }  // namespace vtrain

@@ -46,6 +46,12 @@ Tensor mean(const Tensor& x, std::vector<int> dims, bool keep_dims) {
   return multiply(total, 1.0 / static_cast<double>(count));
 }
 
+Tensor sum_rows(const Tensor& x) {
+  check_real("sum_rows", "x", x);
+  if (x.ndim() != 2) throw ShapeError(str("[sum_rows] x ", x.shape(), ": expected (rows, C)"));
+  return reduce_kernels.on(x.device()).sum_rows(x.contiguous());
+}
+
 Tensor sum_to(const Tensor& x, const Shape& shape) {
   if (x.shape() == shape) return x;
   const size_t lead = x.shape().size() - shape.size();

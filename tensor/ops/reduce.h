@@ -14,6 +14,10 @@ namespace vtrain {
 Tensor sum(const Tensor& x, std::vector<int> dims = {}, bool keep_dims = false);
 Tensor mean(const Tensor& x, std::vector<int> dims = {}, bool keep_dims = false);
 
+/// (C): the sums of the columns of x (rows, C), the gradient of a bias. In x's dtype, but in f32
+/// for bf16: a bias is f32. Accumulated as `sum` does.
+Tensor sum_rows(const Tensor& x);
+
 /// The sum of x over what broadcasting repeated: the gradient of a broadcast from `shape` to x's
 /// shape.
 Tensor sum_to(const Tensor& x, const Shape& shape);
@@ -29,6 +33,7 @@ struct ReduceKernels {
   /// x viewed as (outer, axis, inner), contiguous: y (outer, inner) sums over the middle.
   Tensor (*sum_middle)(const Tensor& x, int64_t outer, int64_t axis, int64_t inner);
   Tensor (*argmax_rows)(const Tensor& x);
+  Tensor (*sum_rows)(const Tensor& x);  // (rows, C) contiguous
 };
 inline constinit PerDevice<ReduceKernels> reduce_kernels{"reduce"};
 

@@ -37,11 +37,47 @@ void sum_columns(const T* x, T* y, int64_t axis, int64_t inner, int64_t begin, i
   }
 }
 
+const ReduceSimd& simd() {
+  return by_level(baseline::reduce_simd, avx2::reduce_simd, avx512::reduce_simd,
+                  avx512_bf16::reduce_simd);
+}
+
 template <>
 void sum_columns(const float* x, float* y, int64_t axis, int64_t inner, int64_t begin,
                  int64_t end) {
-  const ReduceSimd& simd = by_level(baseline::reduce_simd, avx2::reduce_simd, avx512::reduce_simd);
-  simd.sum_columns(x + begin, axis, end - begin, inner, y + begin);
+  simd().sum_columns(x + begin, axis, end - begin, inner, y + begin);
+}
+
+/// Long columns are split among threads too, by rows: a network's first layers have few channels.
+/// f32 sums of shares are rounded once more than those of one run.
+Tensor sum_rows(const Tensor& x) {
+  const int64_t rows = x.dim(0), columns = x.dim(1);
+  const DType dtype = x.dtype() == DType::bf16 ? DType::f32 : x.dtype();
+  Tensor y = Tensor::empty({columns}, dtype, x.device());
+  if (dtype == DType::f64) {
+    sum_columns(x.data<double>(), y.data<double>(), rows, columns, 0, columns);
+    return y;
+  }
+  const auto shares = static_cast<size_t>(num_threads()), width = static_cast<size_t>(columns);
+  std::vector<float> parts(shares * width);
+  parallel_for(rows, std::max<int64_t>(64, 32768 / std::max<int64_t>(columns, 1)),
+               [&](int64_t begin, int64_t end, int thread) {
+                 float* const part = parts.data() + static_cast<size_t>(thread) * width;
+                 if (x.dtype() == DType::bf16) {
+                   simd().sum_columns_bf16(x.data<BFloat16>() + begin * columns, end - begin,
+                                           columns, columns, part);
+                 } else {
+                   simd().sum_columns(x.data<float>() + begin * columns, end - begin, columns,
+                                      columns, part);
+                 }
+               });
+  float* const py = y.data<float>();
+  for (size_t c = 0; c < width; ++c) {
+    double total = 0;
+    for (size_t t = 0; t < shares; ++t) total += static_cast<double>(parts[t * width + c]);
+    py[c] = static_cast<float>(total);
+  }
+  return y;
 }
 
 Tensor sum_middle(const Tensor& x, int64_t outer, int64_t axis, int64_t inner) {
@@ -82,7 +118,7 @@ Tensor argmax(const Tensor& x) {
   return y;
 }
 
-const bool registered = reduce_kernels.add(DeviceType::cpu(), {sum_middle, argmax});
+const bool registered = reduce_kernels.add(DeviceType::cpu(), {sum_middle, argmax, sum_rows});
 
 }  // namespace
 }  // namespace vtrain

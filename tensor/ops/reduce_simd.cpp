@@ -11,14 +11,15 @@ constexpr int kVectors =
     4;  // vectors of columns at a time: enough independent sums to hide the latency of adds
 
 /// One strip of up to kVectors * kLanes columns.
-void sum_strip(const float* x, int64_t rows, int64_t columns, int64_t stride, float* total) {
+template <class T>  // float or BFloat16
+void sum_strip(const T* x, int64_t rows, int64_t columns, int64_t stride, float* total) {
   double sums[kVectors * kLanes] = {};
   const bool is_full = columns == kVectors * kLanes;
   for (int64_t begin = 0; begin < rows; begin += kRun) {
     const int64_t end = begin + kRun < rows ? begin + kRun : rows;
     Vec run[kVectors] = {};
     for (int64_t r = begin; r < end; ++r) {
-      const float* const row = x + r * stride;
+      const T* const row = x + r * stride;
       for (int v = 0; v < kVectors; ++v) {
         const int64_t left = columns - v * kLanes;
         if (is_full || left >= kLanes) {
@@ -35,7 +36,8 @@ void sum_strip(const float* x, int64_t rows, int64_t columns, int64_t stride, fl
   for (int64_t c = 0; c < columns; ++c) total[c] = static_cast<float>(sums[c]);
 }
 
-void sum_columns(const float* x, int64_t rows, int64_t columns, int64_t stride, float* total) {
+template <class T>
+void sum_columns(const T* x, int64_t rows, int64_t columns, int64_t stride, float* total) {
   constexpr int64_t kStrip = kVectors * kLanes;
   for (int64_t c = 0; c < columns; c += kStrip) {
     sum_strip(x + c, rows, columns - c < kStrip ? columns - c : kStrip, stride, total + c);
@@ -44,6 +46,6 @@ void sum_columns(const float* x, int64_t rows, int64_t columns, int64_t stride, 
 
 }  // namespace
 
-const ReduceSimd reduce_simd = {sum_columns};
+const ReduceSimd reduce_simd = {sum_columns<float>, sum_columns<BFloat16>};
 
 }  // namespace vtrain::VTRAIN_LEVEL

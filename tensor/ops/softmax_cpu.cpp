@@ -13,7 +13,8 @@ namespace {
 constexpr int64_t kGrainElements = 8192;
 
 const SoftmaxSimd& simd() {
-  return by_level(baseline::softmax_simd, avx2::softmax_simd, avx512::softmax_simd);
+  return by_level(baseline::softmax_simd, avx2::softmax_simd, avx512::softmax_simd,
+                  avx512_bf16::softmax_simd);
 }
 
 /// A contiguous tensor as (outer, n, inner) around `dim`: slice s starts at start(s) and has n

@@ -21,5 +21,8 @@ extern const SoftmaxSimd softmax_simd;
 namespace avx512 {
 extern const SoftmaxSimd softmax_simd;
 }
+namespace avx512_bf16 {
+extern const SoftmaxSimd softmax_simd;
+}
 
 }  // namespace vtrain

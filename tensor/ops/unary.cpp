@@ -1,5 +1,7 @@
 #include "tensor/ops/unary.h"
 
+#include "tensor/ops/memory_order.h"
+
 namespace vtrain {
 namespace {
 Tensor apply(const char* name, UnaryOp op, const Tensor& x) {
@@ -19,6 +21,19 @@ Tensor negate(const Tensor& x) { return apply("negate", UnaryOp::kNegate, x); }
 Tensor at_least(const Tensor& x, double bound) {
   check_floating("at_least", "x", x);
   return unary_kernels.on(x.device()).at_least(x.is_dense() ? x : x.contiguous(), bound);
+}
+
+Tensor clamp(const Tensor& x, double low, double high) {
+  check_floating("clamp", "x", x);
+  return unary_kernels.on(x.device()).clamp(dense(x), low, high);
+}
+
+Tensor where_inside(const Tensor& x, double low, double high, const Tensor& dy) {
+  check_floating("where_inside", "x", x);
+  check_same_shape("where_inside", "x", x, "dy", dy);
+  check_same_dtype("where_inside", "x", x, "dy", dy);
+  const Tensor dense_x = dense(x);
+  return unary_kernels.on(x.device()).where_inside(dense_x, low, high, in_order_of(dense_x, dy));
 }
 
 }  // namespace vtrain

@@ -49,7 +49,29 @@ Tensor decide(const Tensor& x, double bound) {
   });
 }
 
-const bool registered = unary_kernels.add(DeviceType::cpu(), {apply, decide});
+Tensor clamped(const Tensor& x, double low, double high) {
+  return dispatch_floating("clamp", x.dtype(), [&]<class T>(T) {
+    return loop<T>(x, [l = static_cast<T>(low), h = static_cast<T>(high)](T v) {
+      const T above = v < l ? l : v;  // NaN stays NaN
+      return above > h ? h : above;
+    });
+  });
+}
+
+Tensor passed(const Tensor& x, double low, double high, const Tensor& dy) {
+  Tensor dx = empty_like(x);
+  dispatch_floating("where_inside", x.dtype(), [&]<class T>(T) {
+    const T l = static_cast<T>(low), h = static_cast<T>(high);
+    const T *const px = x.data<T>(), *const slope = dy.data<T>();
+    T* const to = dx.data<T>();
+    parallel_for(x.numel(), 16384, [&](int64_t begin, int64_t end) {
+      for (int64_t i = begin; i < end; ++i) to[i] = px[i] > l && px[i] < h ? slope[i] : T(0);
+    });
+  });
+  return dx;
+}
+
+const bool registered = unary_kernels.add(DeviceType::cpu(), {apply, decide, clamped, passed});
 
 }  // namespace
 }  // namespace vtrain

@@ -77,6 +77,40 @@ TEST_CASE("bad input: missing data is named with how to get it, exit 3") {
                 "/nonexistent");
 }
 
+TEST_CASE("bad input: a damaged image is named, exit 3; data.max_bad skips it with a warning") {
+  const TemporaryFolder folder;
+  const std::string image = "P5\n28 28\n255\n" + std::string(784, 'x');
+  for (const std::string split : {"train", "test"}) {
+    for (const std::string kind : {"cat", "dog"}) {
+      std::filesystem::create_directories(folder / (split + "/" + kind));
+      for (char n = 'a'; n < 'i'; ++n) {
+        put_file(folder / (split + "/" + kind + "/" + n + ".pgm"),
+                 split + kind + n == "traindogc" ? image.substr(0, 99) : image);
+      }
+    }
+  }
+  std::vector<std::string> arguments = {
+      kRecipe, "out.dir=" + (folder / "runs"),
+      "data={name: image_folder, batch_size: 8, root: " + folder.path() + "}",
+      "phases={dense: {train: {epochs: 1}}}", "~pair"};
+  arguments.insert(arguments.end(), {"--quiet"});
+  check_refused(
+      arguments, 3,
+      "dog/c.pgm: is truncated: expected at least 797 bytes, got 99; data.max_bad allows 0");
+  arguments.emplace_back("+data.max_bad=1");
+  arguments.erase(std::ranges::find(arguments, "--quiet"));
+  const ProcessResult result = run_vtrain(arguments);
+  CAPTURE(result.errors);
+  CHECK(result.exit_code == 0);
+  const std::string line = "warning: skipped " + (folder / "train/dog/c.pgm: is truncated");
+  CHECK((result.output + result.errors).find(line) != std::string::npos);
+  check_refused({"check", kRecipe, "data={name: tar_folder, root: " + folder.path() + "}"}, 3,
+                "train.tar: cannot read: No such file or directory; tar_folder reads");
+  std::filesystem::remove_all(folder / "test/dog");
+  check_refused({"check", kRecipe, "data={name: image_folder, root: " + folder.path() + "}"}, 3,
+                "the test split has other classes than the training split: it has 1, not 2");
+}
+
 TEST_CASE("bad input: a truncated .gz is named, exit 3") {
   const std::string real = "/usr/share/datasets/fashion-mnist/";
   if (!std::filesystem::exists(real)) {

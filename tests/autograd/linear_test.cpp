@@ -6,6 +6,7 @@
 
 #include "autograd/gradcheck.h"
 #include "autograd/shape.h"
+#include "tensor/ops/matmul.h"
 #include "tensor/random.h"
 #include "tests/golden.h"
 
@@ -58,6 +59,23 @@ TEST_CASE("linear: a transposed weight and a sliced input are read by their stri
       gradcheck([](const Values& v) { return linear(slice(v[0], 1, 1, 4), swapped(v[1]), {}); },
                 {normal({2, 5}), normal({3, 4}, 1)});
   CHECK_MESSAGE(report.ok, report.worst);
+}
+
+TEST_CASE("linear: in bf16 the weight's and the bias's gradients stay wide, also behind a cast") {
+  const Variable x = Variable::leaf(normal({9, 5}).to(DType::bf16)),
+                 w = Variable::leaf(normal({4, 5}, 1).to(DType::f32)),
+                 b = Variable::leaf(normal({4}, 2).to(DType::f32));
+  const Variable y = linear(x, cast(w, DType::bf16), b);
+  CHECK(y.value().dtype() == DType::bf16);
+  const Tensor dy = normal(y.shape(), 3).to(DType::bf16);
+  backward(y, dy);
+  CHECK(x.grad().dtype() == DType::bf16);
+  REQUIRE(w.grad().dtype() == DType::f32);
+  REQUIRE(b.grad().dtype() == DType::f32);
+  // Nine exact products in f32; rounded to bf16 they would be off by 2e-3.
+  const Tensor dy64 = dy.to(DType::f64);
+  CHECK(relative_error(w.grad(), linear_grad_w(dy64, x.value().to(DType::f64))) < 1e-6);
+  CHECK(relative_error(b.grad(), linear_grad_b(dy64)) < 1e-6);
 }
 
 TEST_CASE("linear: shapes that do not fit are named") {

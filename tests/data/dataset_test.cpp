@@ -10,7 +10,8 @@ namespace vtrain {
 
 TEST_CASE("dataset: those of this folder are registered, with a line and the file that has them") {
   const std::vector<DatasetEntry> all = registered_datasets();
-  for (const std::string name : {"fashion_mnist", "mnist_idx", "synthetic"}) {
+  for (const std::string name : {"cifar10", "cifar100", "fashion_mnist", "image_folder",
+                                 "mnist_idx", "synthetic", "tar_folder", "webdataset"}) {
     CAPTURE(name);
     const auto entry = std::ranges::find(all, name, &DatasetEntry::name);
     REQUIRE(entry != all.end());
@@ -22,7 +23,8 @@ TEST_CASE("dataset: those of this folder are registered, with a line and the fil
 TEST_CASE("dataset: an unknown name is refused with the names there are") {
   CHECK_THROWS_WITH_AS(
       open_dataset("imagenet", {}),
-      doctest::Contains("no data set is called imagenet; there are fashion_mnist, mnist_idx"),
+      doctest::Contains(
+          "no data set is called imagenet; there are cifar10, cifar100, fashion_mnist, "),
       DataError);
 }
 

@@ -148,6 +148,28 @@ def normalize():
     write("normalize", c.tensors)
 
 
+def batch_norm():
+    c = Cases(31)
+
+    def run(act, has_residual):
+        def f(x, weight, bias, residual=None):
+            y = F.batch_norm(x, None, None, weight, bias, training=True, eps=1e-5)
+            return act(y + residual if has_residual else y)
+
+        return f
+
+    acts = {"none": lambda y: y, "relu": F.relu, "relu6": F.relu6}
+    for name, act in acts.items():
+        size = (3, 5, 4, 3)
+        vectors = {"weight": 3 * c.uniform(0.5, 1.5, 5), "bias": c.normal(5) + np.float32(1)}
+        c.op(f"{name}", run(act, False), x=c.normal(*size, scale=2), **vectors)
+        c.op(f"{name}_residual", run(act, True), x=c.normal(*size, scale=2), **vectors, residual=c.normal(*size))
+    running = lambda x, weight, bias, mean, var: F.batch_norm(x, mean, var, weight, bias, training=False, eps=1e-3)
+    c.op("running", running, {"mean": c.normal(5), "var": c.uniform(0.5, 2, 5)}, x=c.normal(3, 5, 4, 3),
+         weight=c.normal(5), bias=c.normal(5))
+    write("batch_norm", c.tensors)
+
+
 def shape():
     c = Cases(4)
     for dim, (a, b) in enumerate([((1, 3, 4), (2, 3, 4)), ((2, 1, 4), (2, 3, 4)), ((2, 3, 2), (2, 3, 3))]):
@@ -167,6 +189,31 @@ def tokens():
     c.op("gather", gather, {"index": np.array([[0, 2, 4], [1, 2, 3]], dtype=np.int32)}, x=c.normal(2, 5, 3))
     c.op("gather_repeated", gather, {"index": np.array([[4, 4, 0, 4], [1, 0, 0, 1]], dtype=np.int32)}, x=c.normal(2, 5, 3))
     write("tokens", c.tensors)
+
+
+def conv2d():
+    c = Cases(9)
+
+    def case(name, x, w, bias=True, pad=(0, 0, 0, 0), **options):  # pad: top, bottom, left, right
+        inputs = {"x": c.normal(*x), "w": c.normal(*w)}
+        if bias:
+            inputs["b"] = c.normal(w[0])
+        sides = (pad[2], pad[3], pad[0], pad[1])
+        c.op(name, lambda x, w, b=None: F.conv2d(F.pad(x, sides), w, b, **options), **inputs)
+
+    case("plain", (2, 3, 5, 7), (4, 3, 3, 3), pad=(1, 1, 1, 1))
+    case("no_bias", (2, 3, 5, 4), (5, 3, 2, 3), bias=False)
+    case("strided", (2, 3, 7, 6), (4, 3, 3, 2), pad=(1, 1, 0, 0), stride=(2, 3))
+    case("asymmetric", (1, 2, 5, 5), (3, 2, 3, 3), pad=(0, 1, 2, 0), stride=2)
+    case("dilated", (1, 2, 7, 8), (3, 2, 3, 3), pad=(2, 2, 1, 1), dilation=(2, 3))
+    case("grouped", (2, 4, 5, 5), (6, 2, 3, 3), pad=(1, 1, 1, 1), groups=2)
+    case("depthwise", (2, 5, 6, 5), (5, 1, 3, 3), pad=(1, 1, 1, 1), groups=5)
+    case("depthwise_strided", (1, 3, 7, 6), (3, 1, 5, 5), pad=(2, 2, 2, 2), stride=2, groups=3)
+    case("multiplier", (2, 3, 5, 5), (6, 1, 3, 3), pad=(1, 1, 1, 1), groups=3)
+    case("pointwise", (2, 5, 4, 3), (4, 5, 1, 1))
+    case("pointwise_strided", (2, 3, 5, 4), (4, 3, 1, 1), bias=False, stride=2)
+    case("one_filter", (2, 3, 4, 4), (1, 3, 3, 3))
+    write("conv2d", c.tensors)
 
 
 def masked_attention(qkv, mask, key_bias, heads, eps, max_over_all):
@@ -389,5 +436,5 @@ def vit():
 
 
 if __name__ == "__main__":
-    for make in (arithmetic, linear, normalize, shape, tokens, attention, optimizers, vit):
+    for make in (arithmetic, linear, normalize, shape, tokens, attention, optimizers, vit, conv2d, batch_norm):
         make()

@@ -294,7 +294,7 @@ TEST_CASE("recipe: what other frameworks call a key is answered with our address
   CHECK(refusal("optim.lr: 1") ==
         "x.yaml:1: optim.lr: unknown key; dots are for the command line; here optim is a mapping");
   CHECK(refusal("img_size: 224") ==
-        "x.yaml:1: img_size: unknown key; the image size follows from model.name and data.name");
+        "x.yaml:1: img_size: unknown key; did you mean data.image_size?");
 }
 
 TEST_CASE("recipe: an override sets, adds or deletes, and is YAML") {

@@ -47,7 +47,7 @@ TEST_CASE(
     MESSAGE("skipped: there is no nm");
     return;
   }
-  for (const std::string level : {"avx2", "avx512"}) {
+  for (const std::string level : {"avx2", "avx512", "avx512_bf16"}) {
     const std::filesystem::path folder =
         std::string(VTRAIN_BINARY_DIR "/CMakeFiles/vtrain_") + level + ".dir";
     if (!std::filesystem::exists(folder)) {

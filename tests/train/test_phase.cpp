@@ -25,7 +25,7 @@ TestPhase::TestPhase(const std::string& compress, std::vector<std::string> overr
   set_num_threads(experiment_->threads);
   const PhaseConfig& dense = experiment_->phases[0];
   const PhaseData data = open_data(dense, experiment_->seed);
-  Network network(architecture_of(dense, *data.train));
+  Network network(architecture_of(dense, data));
   network.initialise(experiment_->seed);
   network.save(folder_ / "dense.safetensors");
   phase_ = std::make_unique<Phase>(*experiment_, experiment_->phases[1], data, folder_.path());

@@ -1,0 +1,29 @@
+#include "autograd/batch_norm.h"
+
+namespace vtrain {
+
+Variable batch_norm(const Variable& x, const Variable& weight, const Variable& bias,
+                    const Variable& residual, const Tensor& running_mean, const Tensor& running_var,
+                    const BatchNormOptions& options) {
+  const auto optional = [](const Variable& v) { return v.defined() ? v.value() : Tensor(); };
+  const bool has_residual = residual.defined();
+  const auto [y, mean, rstd] = batch_norm(x.value(), optional(weight), optional(bias),
+                                          optional(residual), running_mean, running_var, options);
+  const bool reads_y = batch_norm_grad_reads_y(options.activation, has_residual);
+  return Variable::from({"batch_norm",
+                         {{"eps", options.eps},
+                          {"momentum", options.momentum},
+                          {"is_training", options.statistics == BatchNormStatistics::kBatch},
+                          {"activation", static_cast<double>(options.activation)}}},
+                        y, {x, weight, bias, residual},
+                        [x = Saved(x.value()), w = Saved(optional(weight)),
+                         b = Saved(optional(bias)), y = Saved(reads_y ? y : Tensor()), mean = mean,
+                         rstd = rstd, has_residual, options](const Tensor& dy) {
+                          const auto grads =
+                              batch_norm_grad(x.get(), w.get(), b.get(), {y.get(), mean, rstd},
+                                              has_residual, dy, options);
+                          return Grads{grads.dx, grads.dweight, grads.dbias, grads.dresidual};
+                        });
+}
+
+}  // namespace vtrain

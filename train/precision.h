@@ -1,0 +1,26 @@
+#pragma once
+
+#include <cstdint>
+#include <functional>
+#include <string>
+
+#include "nn/network.h"
+#include "tensor/choices.h"
+
+namespace vtrain {
+
+/// The recipe's key `amp`: what layers compute in. Weights, statistics and losses are f32 always.
+enum class Amp { kAuto, kOff, kBf16 };
+
+/// Makes every measured choice of a network's training step (tensor/choices.h), and decides `amp:
+/// auto` by timing a step in f32 and in bf16, on a copy of the network without its hooks and a
+/// batch of zeros. What an earlier run on this machine measured is taken from its file; that file
+/// is extended, and `note` told if that fails. Returns the dtype to compute in.
+DType make_choices(const Network& network, int64_t batch_size, Amp amp,
+                   const std::function<void(const std::string&)>& note);
+
+/// The table as text and back, for a checkpoint. Throws CheckpointError.
+std::string choices_text(const Choices::Table& table);
+Choices::Table choices_from_text(const std::string& text);
+
+}  // namespace vtrain
