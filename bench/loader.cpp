@@ -1,5 +1,5 @@
 // How fast the loader makes batches, without training: bench/loader_speed.sh runs it.
-//   loader_bench FOLDER train|eval WORKERS SECONDS
+//   loader FOLDER train|eval WORKERS SECONDS
 // FOLDER is an image_folder. `train`: random resized crop to 224 and mirroring; `eval`: resize to
 // 256 and centre crop of 224. Batches of 64. Prints images per second.
 #include "data/loader.h"
@@ -53,7 +53,7 @@ int run(const std::string& folder, std::string_view mode, int workers, double se
 
 int main(int argc, char** argv) {
   if (argc != 5) {
-    std::fputs("usage: loader_bench FOLDER train|eval WORKERS SECONDS\n", stderr);
+    std::fputs("usage: loader FOLDER train|eval WORKERS SECONDS\n", stderr);
     return 2;
   }
   try {

@@ -8,6 +8,7 @@
 
 #include <algorithm>
 #include <cctype>
+#include <cstdlib>
 #include <cstring>
 #include <limits>
 #include <numeric>
@@ -15,6 +16,11 @@
 #include "data/decode.h"
 #include "tensor/str.h"
 
+// Zeroed, because it reads tables that a damaged JPEG uses without defining them: what was in
+// memory leads it past their end, or decodes the file by the tables of another one.
+#define STBI_MALLOC(bytes) std::calloc(1, bytes)
+#define STBI_REALLOC(p, bytes) std::realloc(p, bytes)
+#define STBI_FREE(p) std::free(p)
 #define STB_IMAGE_IMPLEMENTATION
 #define STB_IMAGE_STATIC  // a program that brings its own stb_image keeps it
 #define STBI_NO_STDIO

@@ -79,10 +79,11 @@ class IndexReader {
           break;
         default: {
           TarEntry entry = take_entry(block, *bytes);
-          if (entry.offset + entry.bytes > file_.size()) {
+          const int64_t left = file_.size() - entry.offset;
+          if (entry.bytes > left) {
             at_ = header;
-            fail(str(entry.path, " is cut off: the archive is truncated, expected at least ",
-                     entry.offset + entry.bytes, " bytes, got ", file_.size()));
+            fail(str(entry.path, " is cut off: the archive is truncated, expected ", entry.bytes,
+                     " bytes of content, got ", left));
           }
           skip(entry.bytes);
           const bool is_file = type == '0' || type == '\0' || type == '7';
@@ -152,7 +153,9 @@ class IndexReader {
       if (key == "path") long_path_ = value;
       if (key != "size") continue;
       int64_t bytes = 0;
-      if (std::from_chars(value.data(), value.data() + value.size(), bytes).ec != std::errc()) {
+      const auto [rest_of_value, bad] =
+          std::from_chars(value.data(), value.data() + value.size(), bytes);
+      if (bad != std::errc() || rest_of_value != value.data() + value.size() || bytes < 0) {
         fail("a pax header is damaged");
       }
       pax_bytes_ = bytes;

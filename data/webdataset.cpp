@@ -187,7 +187,8 @@ class ShardReader {
       const auto json = nlohmann::json::parse(text, nullptr, /*allow_exceptions=*/false);
       const auto found = json.is_object() ? json.find("label") : json.end();
       if (json.is_object() && found != json.end() && found->is_number_integer()) {
-        label = found->get<int>();
+        // As wide as JSON's numbers, so that one beyond int is not taken for a small one.
+        label = static_cast<int>(std::clamp<int64_t>(found->get<int64_t>(), -1, kMostClasses));
       }
     }
     if (label < 0 || label >= kMostClasses) {

@@ -173,6 +173,15 @@ TEST_CASE("decode: a Huffman table with more symbols than there are is damage") 
   CHECK(error_of(bytes, "stb") == "cat/1.jpg: is a damaged JPEG: a Huffman table is too long");
 }
 
+TEST_CASE("decode: stb_image does not read a JPEG by the Huffman tables of the one before it") {
+  std::vector<uint8_t> bytes = image_file("420.jpg");
+  for (size_t i = 0; i + 1 < bytes.size(); ++i) {
+    if (bytes[i] == 0xFF && bytes[i + 1] == 0xC4) bytes[i + 1] = 0xEF;  // a note of a program
+  }
+  decode_image(image_file("420.jpg"), {.path = "x", .decoder = "stb"});
+  CHECK(error_of(bytes, "stb").starts_with("cat/1.jpg: is a damaged JPEG: "));
+}
+
 TEST_CASE("decode: each thing that is no image has a message of its own") {
   const auto bytes = [](std::string_view text) {
     return std::vector<uint8_t>(text.begin(), text.end());

@@ -183,9 +183,13 @@ TEST_CASE("webdataset: a missing shard, a missing label and a label that is none
             "train-0.tar:a: has an image but no label; expected a .cls or .json of the same name");
   put_file(root / "train-0.tar", tar_of({{"a.jpg", kJpeg}, {"a.cls", "cat"}}));
   CHECK(error_of("webdataset", root.path()) == root / "train-0.tar:a.cls: expected a class number");
-  put_file(root / "train-0.tar", tar_of({{"a.jpg", kJpeg}, {"a.json", "{\"label\": \"cat\"}"}}));
-  CHECK(error_of("webdataset", root.path()) ==
-        root / "train-0.tar:a.json: expected \"label\": a class number");
+  for (const std::string label : {"\"cat\"", "-1", "1.5", "4294967296"}) {  // 2^32 is 0 in an int
+    CAPTURE(label);
+    put_file(root / "train-0.tar",
+             tar_of({{"a.jpg", kJpeg}, {"a.json", str("{\"label\": ", label, "}")}}));
+    CHECK(error_of("webdataset", root.path()) ==
+          root / "train-0.tar:a.json: expected \"label\": a class number");
+  }
 }
 
 }  // namespace vtrain

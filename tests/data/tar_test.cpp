@@ -93,6 +93,22 @@ TEST_CASE("tar: a size in pax or in base 256 is the size") {
   CHECK(index_of(member + kEnd).at(0).bytes == 3);
 }
 
+TEST_CASE("tar: a size below 0, beyond the archive or that is no number is refused") {
+  const auto error_with_size = [](const std::string& size) {
+    const std::string record = str("size=", size, '\n');
+    const std::string pax = str(record.size() + (record.size() < 8 ? 2 : 3), ' ', record);
+    return error_of(tar_member("PaxHeaders/1", pax, 'x') + tar_member("1.jpg", "x", '0') + kEnd);
+  };
+  CHECK(error_with_size("1") == "no error");
+  for (const std::string size : {"-1", "-1024", "1k", ""}) {
+    CAPTURE(size);
+    CHECK(error_with_size(size).find("a pax header is damaged") != std::string::npos);
+  }
+  CHECK(error_with_size("9223372036854775807")
+            .find("1.jpg is cut off: the archive is truncated, expected 9223372036854775807 bytes "
+                  "of content, got 1536") != std::string::npos);
+}
+
 TEST_CASE("tar: an archive that is cut off anywhere is refused, at the byte where it stops") {
   const std::string whole = tar_of({{"a/", ""}, {"a/1", "one"}, {"a/2", std::string(700, '2')}});
   REQUIRE(error_of(whole) == "no error");
@@ -101,9 +117,10 @@ TEST_CASE("tar: an archive that is cut off anywhere is refused, at the byte wher
     accepted += error_of(whole.substr(0, length)) == "no error";
   }
   CHECK(accepted == 0);
-  CHECK(error_of(whole.substr(0, 512 * 4)) ==
-        "at byte 1536: a/2 is cut off: the archive is truncated, expected at least 2748 bytes, got "
-        "2048");
+  CHECK(
+      error_of(whole.substr(0, 512 * 4)) ==
+      "at byte 1536: a/2 is cut off: the archive is truncated, expected 700 bytes of content, got "
+      "0");
   CHECK(error_of(whole.substr(0, whole.size() - 1024)) ==
         str("at byte ", whole.size() - 1024,
             ": the archive is truncated: expected a header or the two zero blocks of its end"));
