@@ -144,9 +144,10 @@ std::vector<std::string> with_verb(int argc, char** argv) {
   if (std::find(std::begin(kVerbs), std::end(kVerbs), first) != std::end(kVerbs)) return arguments;
   if (!first.ends_with(".yaml") && !first.ends_with(".yml")) {
     const std::string close = nearest(first, {std::begin(kVerbs), std::end(kVerbs)});
-    throw RecipeError(
-        str(first, ": expected a recipe (.yaml) or a verb (train, eval, check, list, import)",
-            close.empty() ? "" : "; did you mean " + close + "?"));
+    std::string verbs;
+    for (const char* const verb : kVerbs) verbs += str(verbs.empty() ? "" : ", ", verb);
+    throw RecipeError(str(first, ": expected a recipe (.yaml) or a verb (", verbs, ')',
+                          close.empty() ? "" : "; did you mean " + close + "?"));
   }
   arguments.insert(arguments.begin(), "train");
   return arguments;

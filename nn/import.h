@@ -10,9 +10,9 @@ namespace vtrain {
 
 /// What a file of another program does not say.
 struct ImportOptions {
-  std::string model;              // a registered network
-  int64_t image_size = 0;         // 0: the model's usual one
-  std::vector<double> mean, std;  // of its inputs, per channel; empty: ImageNet's
+  std::string model;                        // a registered network
+  int64_t image_size = 0;                   // 0: the model's usual one
+  std::vector<double> mean = {}, std = {};  // of its inputs, per channel; empty: ImageNet's
 };
 
 /// A network with weights of torchvision, timm, DeiT or a CIFAR zoo, from .safetensors or a file of

@@ -80,31 +80,44 @@ void Choices::clear() {
   table_.clear();
 }
 
-// A line of identity, then "index<tab>key" lines.
-Choices::Table Choices::read(const std::string& path, const std::string& identity) {
-  std::ifstream file(path);
-  if (!file) return {};
-  std::string line;
-  if (!std::getline(file, line) || line != identity) {
-    throw Error(str(path, ": expected measured choices of ", identity, ", got ", line));
-  }
+std::string Choices::text_of(const Table& table) {
+  std::string text;
+  for (const auto& [key, index] : table) text += str(index, '\t', key, '\n');
+  return text;
+}
+
+Choices::Table Choices::from_text(const std::string& text) {
   Table table;
-  while (std::getline(file, line)) {
+  std::istringstream lines(text);
+  for (std::string line; std::getline(lines, line);) {
     std::istringstream fields(line);
     int index = -1;
     std::string key;
-    if (!(fields >> index) || !std::getline(fields >> std::ws, key) || index < 0) {
-      throw Error(str(path, ": expected an index and a key, got ", line));
-    }
+    if (!(fields >> index) || !std::getline(fields >> std::ws, key) || index < 0)
+      throw CheckpointError(str("measured choices: expected an index and a key, got ", line));
     table[key] = index;
   }
   return table;
 }
 
+// A line of identity, then the table's text.
+Choices::Table Choices::read(const std::string& path, const std::string& identity) {
+  std::ifstream file(path);
+  if (!file) return {};
+  std::string line, rest;
+  if (!std::getline(file, line) || line != identity) {
+    throw Error(str(path, ": expected measured choices of ", identity, ", got ", line));
+  }
+  std::getline(file, rest, '\0');
+  try {
+    return from_text(rest);
+  } catch (const Error& error) {
+    throw Error(str(path, ": ", error.what()));
+  }
+}
+
 void Choices::write(const std::string& path, const std::string& identity, const Table& table) {
-  std::string text = identity + "\n";
-  for (const auto& [key, index] : table) text += str(index, '\t', key, '\n');
-  write_file_atomically(path, text);
+  write_file_atomically(path, str(identity, '\n', text_of(table)));
 }
 
 }  // namespace vtrain

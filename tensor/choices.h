@@ -32,6 +32,10 @@ class Choices {
   void add(const Table& table);
   void clear();
 
+  /// A line "index<tab>key" per entry, and back. The second throws CheckpointError.
+  static std::string text_of(const Table& table);
+  static Table from_text(const std::string& text);
+
   /// Table files are kept per chip, threads, instruction level and library version: `identity`
   /// names these. Reading a missing file gives an empty table; one that cannot be read is an Error
   /// that says so.

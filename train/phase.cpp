@@ -453,8 +453,11 @@ void Phase::load(const NamedTensors& file, const std::string& from) {
   step_in_epoch = std::stoll(metadata(file, "step_in_epoch", from));
   means = RunningMeans::from_text(metadata(file, "means", from));
   best_top1 = std::stod(metadata(file, "best_top1", from));
-  dtype = metadata(file, "dtype", from) == name_of(DType::bf16) ? DType::bf16 : DType::f32;
-  const auto bad = file.metadata.find("bad_images");  // not in checkpoints of earlier versions
+  // Neither is in checkpoints of earlier versions, which computed in f32.
+  const auto kept_dtype = file.metadata.find("dtype"), bad = file.metadata.find("bad_images");
+  const bool is_bf16 =
+      kept_dtype != file.metadata.end() && kept_dtype->second == name_of(DType::bf16);
+  dtype = is_bf16 ? DType::bf16 : DType::f32;
   if (bad != file.metadata.end()) train_loader_->restore_bad(bad_from(bad->second));
 }
 

@@ -60,8 +60,6 @@ class FileLock {
   int fd_;
 };
 
-bool may_compute_in_bf16() { return cpu_level() >= CpuLevel::kAvx512Bf16; }
-
 }  // namespace
 
 DType make_choices(const Network& network, int64_t batch_size, Amp amp,
@@ -83,7 +81,7 @@ DType make_choices(const Network& network, int64_t batch_size, Amp amp,
   const ModelOptions& o = network.architecture().options;
   choices.set_measuring(true);
   const bool tries_f32 = amp != Amp::kBf16;
-  const bool tries_bf16 = amp == Amp::kBf16 || (amp == Amp::kAuto && may_compute_in_bf16());
+  const bool tries_bf16 = amp == Amp::kBf16 || (amp == Amp::kAuto && onednn::computes_bf16());
   // Choices inside a step first, so that the steps compared are those that will run.
   if (tries_f32) rehearse(*copy, batch_size, DType::f32);
   if (tries_bf16) rehearse(*copy, batch_size, DType::bf16);
@@ -113,24 +111,6 @@ DType make_choices(const Network& network, int64_t batch_size, Amp amp,
     note(str("warning: measured choices are not kept for the next run: ", error.what()));
   }
   return is_bf16 ? DType::bf16 : DType::f32;
-}
-
-std::string choices_text(const Choices::Table& table) {
-  std::string text;
-  for (const auto& [key, index] : table) text += str(index, '\t', key, '\n');
-  return text;
-}
-
-Choices::Table choices_from_text(const std::string& text) {
-  Choices::Table table;
-  std::istringstream in(text);
-  for (std::string line; std::getline(in, line);) {
-    const size_t tab = line.find('\t');
-    if (tab == std::string::npos)
-      throw CheckpointError(str("measured choices cannot be read: ", line));
-    table[line.substr(tab + 1)] = std::atoi(line.c_str());
-  }
-  return table;
 }
 
 }  // namespace vtrain

@@ -19,8 +19,4 @@ enum class Amp { kAuto, kOff, kBf16 };
 DType make_choices(const Network& network, int64_t batch_size, Amp amp,
                    const std::function<void(const std::string&)>& note);
 
-/// The table as text and back, for a checkpoint. Throws CheckpointError.
-std::string choices_text(const Choices::Table& table);
-Choices::Table choices_from_text(const std::string& text);
-
 }  // namespace vtrain

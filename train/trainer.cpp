@@ -212,7 +212,7 @@ void Trainer::save_checkpoint(const Phase* phase) {
   file.metadata["metrics_csv"] = epoch_metrics_->text();
   file.metadata["recipe_hash"] = e_.hash();
   file.metadata["environment"] = environment_json();
-  file.metadata["choices"] = choices_text(Choices::of_process().table());
+  file.metadata["choices"] = Choices::text_of(Choices::of_process().table());
   file.metadata["seconds"] = str(seconds_before_ + seconds_since(started_));
   checkpoints_->save(steps_before_ + (phase ? phase->step() : 0), file);
 }
@@ -265,13 +265,15 @@ void Trainer::open_folder() {
         "warning: this run began on another chip, thread count or library version: it goes on, but "
         "bits may differ");
   }
-  Choices::of_process().add(choices_from_text(m.at("choices")));
+  if (const auto choices = m.find("choices"); choices != m.end())  // not of earlier versions
+    Choices::of_process().add(Choices::from_text(choices->second));
   phase_index_ = std::stoul(m.at("phase_index"));
   steps_before_ = std::stoll(m.at("steps_before"));
   seconds_before_ = std::stod(m.at("seconds"));
   const Json notes = Json::parse(m.at("notes"));
   for (const auto& [name, n] : notes.items()) {
-    notes_[name] = {n.at("kind"), n.at("amp"), n.at("masked_compact_max_rel"), n.at("is_verified"),
+    notes_[name] = {n.at("kind"), n.value("amp", "off"), n.at("masked_compact_max_rel"),
+                    n.at("is_verified"),
                     n.at("rows").get<std::vector<std::pair<std::string, std::string>>>()};
   }
   epoch_metrics_->restore(m.at("metrics_csv"));

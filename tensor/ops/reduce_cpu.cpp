@@ -52,7 +52,7 @@ void sum_columns(const float* x, float* y, int64_t axis, int64_t inner, int64_t 
 /// f32 sums of shares are rounded once more than those of one run.
 Tensor sum_rows(const Tensor& x) {
   const int64_t rows = x.dim(0), columns = x.dim(1);
-  const DType dtype = x.dtype() == DType::bf16 ? DType::f32 : x.dtype();
+  const DType dtype = wide_of(x.dtype());
   Tensor y = Tensor::empty({columns}, dtype, x.device());
   if (dtype == DType::f64) {
     sum_columns(x.data<double>(), y.data<double>(), rows, columns, 0, columns);

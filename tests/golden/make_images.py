@@ -14,15 +14,15 @@ libjpeg-turbo 3.1) and torchvision 0.29. Names:
     randaugment.<op>.<m>   timm's definition of the op at magnitude m, sign +1 at 9, -1 at 4.3
 """
 
-import json
 import math
-import struct
 from pathlib import Path
 
 import numpy as np
 from PIL import Image, ImageEnhance, ImageOps
 from torchvision import transforms
 from torchvision.transforms import functional as F
+
+from golden_file import write
 
 HERE = Path(__file__).resolve().parent
 FILES = HERE / "images"
@@ -113,20 +113,6 @@ OPS = (
 def pixels(image):
     array = np.asarray(image)
     return array.reshape(array.shape[0], array.shape[1], -1)
-
-
-def write(name, tensors):
-    header, blobs, at = {}, [], 0
-    for key in sorted(tensors):
-        blob = np.ascontiguousarray(tensors[key]).tobytes()
-        header[key] = {"dtype": "U8", "shape": list(tensors[key].shape), "data_offsets": [at, at + len(blob)]}
-        blobs.append(blob)
-        at += len(blob)
-    text = json.dumps(header, separators=(",", ":")).encode()
-    text += b" " * (-len(text) % 8)
-    path = HERE / f"{name}.safetensors"
-    path.write_bytes(struct.pack("<Q", len(text)) + text + b"".join(blobs))
-    print(f"{path.name}: {len(tensors)} tensors, {path.stat().st_size} bytes")
 
 
 def main():

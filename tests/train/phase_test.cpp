@@ -44,6 +44,11 @@ TEST_CASE("phase: damaged images are skipped up to data.max_bad, and a checkpoin
   resumed->load(file, "test");
   CHECK(resumed->bad_images() == bad);
 
+  file.metadata.erase("dtype");  // as an earlier version wrote it
+  TestPhase from_earlier("{}", {data + ", max_bad: 3}"});
+  from_earlier->load(file, "test");
+  CHECK(from_earlier->dtype == DType::f32);
+
   TestPhase strict("{}", {data + ", max_bad: 2}"});
   CHECK_THROWS_WITH_AS(strict.steps(2),
                        doctest::Contains("the damaged image number 3; data.max_bad allows 2"),

@@ -79,9 +79,7 @@ TEST_CASE("import: weights of another program, with its prefix and counters, giv
   file.tensors["module.linear.weight"] =
       network.state().at("linear.weight").reshape({10, 64, 1, 1});
   write_safetensors(folder / "foreign.safetensors", file);
-  const auto imported =
-      import_weights(folder / "foreign.safetensors",
-                     {.model = "resnet20", .image_size = 0, .mean = {}, .std = {}});
+  const auto imported = import_weights(folder / "foreign.safetensors", {.model = "resnet20"});
   const Tensor x = images(2);
   CHECK(imported->logits(x).to_vector() == network.logits(x).to_vector());
   CHECK(imported->preprocessing.mean == std::vector<double>{0.485, 0.456, 0.406});
@@ -90,8 +88,7 @@ TEST_CASE("import: weights of another program, with its prefix and counters, giv
   file.tensors.erase("module.layer3.2.conv2.weight");
   write_safetensors(folder / "less.safetensors", file);
   CHECK_THROWS_WITH_AS(
-      import_weights(folder / "less.safetensors",
-                     {.model = "resnet20", .image_size = 0, .mean = {}, .std = {}}),
+      import_weights(folder / "less.safetensors", {.model = "resnet20"}),
       doctest::Contains("has no tensor layer3.2.conv2.weight, which resnet20 needs"),
       CheckpointError);
 }
