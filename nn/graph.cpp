@@ -5,7 +5,9 @@ namespace vtrain {
 Graph::Graph(Network& network) : params_(network.parameter_count()) {
   const ModelOptions& o = network.architecture().options;
   const Trace::Recording recording(trace_);
-  network.root().outputs(Variable(zeros({1, o.channels, o.image_size, o.image_size})), Pass{});
+  network.root().outputs(
+      Variable(zeros({1, o.channels, o.image_size, o.image_size}, DType::f32, network.device())),
+      Pass{});
 }
 
 int64_t Graph::macs(const std::string& path) const {

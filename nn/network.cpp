@@ -67,14 +67,20 @@ Network::Network(Architecture architecture) : architecture_(std::move(architectu
 Outputs Network::forward(const Tensor& images, const Pass& pass) {
   Pass with_hooks = pass;
   with_hooks.hooks = hooks_.empty() ? nullptr : &hooks_;
-  if (pass.dtype == DType::f32) return model_->outputs(Variable(images), with_hooks);
-  Outputs outputs = model_->outputs(cast(Variable(images), pass.dtype), with_hooks);
+  const Variable x(images.to(device_));
+  if (pass.dtype == DType::f32) return model_->outputs(x, with_hooks);
+  Outputs outputs = model_->outputs(cast(x, pass.dtype), with_hooks);
   outputs.logits = cast(outputs.logits, DType::f32);
   for (auto& [name, head] : outputs.heads) head = cast(head, DType::f32);
   return outputs;
 }
 
 Tensor Network::logits(const Tensor& images) { return forward(images, Pass{}).logits.value(); }
+
+void Network::move_to(Device device) {
+  device_ = device;
+  for (Parameter p : parameters()) p.move_to(device);
+}
 
 Module& Network::module(std::string_view path) {
   for (Module* const m : model_->modules()) {
@@ -108,6 +114,7 @@ void Network::set_part(const std::string& place, std::shared_ptr<Module> part) {
   std::erase_if(architecture_.parts,
                 [&](const PartRecord& record) { return record.place == place; });
   architecture_.parts.push_back({place, part->kind(), part->attributes()});
+  for (Parameter p : part->parameters()) p.move_to(device_);
   module(at.module).set_part(at.end, std::move(part));
 }
 
@@ -184,6 +191,7 @@ std::unique_ptr<Network> Network::load(const std::string& path) {
 
 std::unique_ptr<Network> Network::clone() const {
   auto copy = std::make_unique<Network>(architecture_);
+  copy->move_to(device_);
   copy->load_state(state(), architecture_.model);
   copy->preprocessing = preprocessing;
   return copy;

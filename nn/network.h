@@ -51,11 +51,16 @@ class Network {
   Hooks& hooks() { return hooks_; }
   Preprocessing preprocessing;
 
-  /// Runs the network with its hooks.   images (N, C, H, W) f32
+  /// Runs the network with its hooks.   images (N, C, H, W) f32, on any device
   /// Layers compute in pass.dtype; what comes out is f32 again.
   Outputs forward(const Tensor& images, const Pass& pass);
   /// Logits in evaluation mode, hooks on.
   Tensor logits(const Tensor& images);
+
+  /// Moves all parameters and buffers, and those of parts that come later. A network starts on the
+  /// CPU.
+  void move_to(Device device);
+  Device device() const { return device_; }
 
   void initialise(uint64_t seed) { model_->initialise(seed); }
 
@@ -79,12 +84,13 @@ class Network {
   void save(const std::string& path) const;
   static std::unique_ptr<Network> load(const std::string& path);
 
-  /// An independent network of the same architecture and values, without hooks.
+  /// An independent network of the same architecture, values and device, without hooks.
   std::unique_ptr<Network> clone() const;
 
  private:
   Architecture architecture_;
   std::unique_ptr<Model> model_;
+  Device device_;
   Hooks hooks_;
 };
 

@@ -13,6 +13,10 @@ Parameter::Parameter(const Shape& shape, Init init, bool is_buffer)
   data_->raw = Variable::leaf(zeros(shape));
 }
 
+void Parameter::move_to(Device device) {
+  if (value().device() != device) data_->raw = Variable::leaf(value().to(device));
+}
+
 void Parameter::set(const Tensor& value) {
   if (value.shape() != data_->raw.shape()) {
     throw CheckpointError(str("parameter ", path(), ": expected shape ", data_->raw.shape(),

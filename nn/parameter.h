@@ -24,6 +24,9 @@ class Parameter {
   bool is_buffer() const { return data_->is_buffer; }
 
   const Tensor& value() const { return data_->raw.value(); }
+  /// Moves the elements; a gradient is dropped. Before training: an optimizer's state stays where
+  /// it is.
+  void move_to(Device device);
   /// Copies new elements in; the shape stays.
   void set(const Tensor& value);
 

@@ -54,9 +54,9 @@ namespace {
 /// Fills rows sample by sample; `draw` maps the four words of one block to four values.
 template <class Draw>
 Tensor fill_rows(const std::array<uint32_t, 2>& key, const Shape& shape, RandomPosition at,
-                 int lane, DType dtype, const Draw& draw) {
+                 int lane, DType dtype, Device device, const Draw& draw) {
   Tensor t = Tensor::empty(shape, dtype);
-  if (t.numel() == 0) return t;
+  if (t.numel() == 0) return t.to(device);
   const int64_t rows = shape.empty() ? 1 : shape[0], row = t.numel() / rows;
   dispatch_floating("random", dtype, [&]<class T>(T) {
     T* const out = t.data<T>();
@@ -68,19 +68,21 @@ Tensor fill_rows(const std::array<uint32_t, 2>& key, const Shape& shape, RandomP
       }
     }
   });
-  return t;
+  return t.to(device);
 }
 }  // namespace
 
-Tensor Random::uniform(const Shape& shape, RandomPosition at, int lane, DType dtype) const {
-  return fill_rows(key_, shape, at, lane, dtype, [](const std::array<uint32_t, 4>& w) {
+Tensor Random::uniform(const Shape& shape, RandomPosition at, int lane, DType dtype,
+                       Device device) const {
+  return fill_rows(key_, shape, at, lane, dtype, device, [](const std::array<uint32_t, 4>& w) {
     return std::array{uniform_from_bits(w[0]), uniform_from_bits(w[1]), uniform_from_bits(w[2]),
                       uniform_from_bits(w[3])};
   });
 }
 
-Tensor Random::logistic(const Shape& shape, RandomPosition at, int lane, DType dtype) const {
-  return fill_rows(key_, shape, at, lane, dtype, [](const std::array<uint32_t, 4>& w) {
+Tensor Random::logistic(const Shape& shape, RandomPosition at, int lane, DType dtype,
+                        Device device) const {
+  return fill_rows(key_, shape, at, lane, dtype, device, [](const std::array<uint32_t, 4>& w) {
     std::array<double, 4> v{};
     for (size_t i = 0; i < 4; ++i) {
       const double u = uniform_from_bits(w[i]);
@@ -90,8 +92,9 @@ Tensor Random::logistic(const Shape& shape, RandomPosition at, int lane, DType d
   });
 }
 
-Tensor Random::normal(const Shape& shape, RandomPosition at, int lane, DType dtype) const {
-  return fill_rows(key_, shape, at, lane, dtype, [](const std::array<uint32_t, 4>& w) {
+Tensor Random::normal(const Shape& shape, RandomPosition at, int lane, DType dtype,
+                      Device device) const {
+  return fill_rows(key_, shape, at, lane, dtype, device, [](const std::array<uint32_t, 4>& w) {
     std::array<double, 4> v{};
     for (size_t i = 0; i < 4; i += 2) {  // Box-Muller
       const double radius = std::sqrt(-2 * std::log(uniform_from_bits(w[i])));

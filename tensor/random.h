@@ -30,12 +30,13 @@ class Random {
   Random(uint64_t seed, std::string_view phase, std::string_view name);
 
   /// Tensors whose first axis counts samples: row n is that of global sample first_sample + n.
-  Tensor uniform(const Shape& shape, RandomPosition at, int lane = 0,
-                 DType dtype = DType::f32) const;  // (0, 1)
-  Tensor normal(const Shape& shape, RandomPosition at, int lane = 0,
-                DType dtype = DType::f32) const;  // mean 0, std 1
-  Tensor logistic(const Shape& shape, RandomPosition at, int lane = 0,
-                  DType dtype = DType::f32) const;  // log u - log(1 - u)
+  /// Drawn on the host, so that every device sees the same numbers.
+  Tensor uniform(const Shape& shape, RandomPosition at, int lane = 0, DType dtype = DType::f32,
+                 Device device = {}) const;  // (0, 1)
+  Tensor normal(const Shape& shape, RandomPosition at, int lane = 0, DType dtype = DType::f32,
+                Device device = {}) const;  // mean 0, std 1
+  Tensor logistic(const Shape& shape, RandomPosition at, int lane = 0, DType dtype = DType::f32,
+                  Device device = {}) const;  // log u - log(1 - u)
 
   /// One number of the stream.
   uint32_t bits(int64_t step, int64_t sample, int64_t element, int lane = 0) const;

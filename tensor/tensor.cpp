@@ -2,12 +2,11 @@
 
 #include <algorithm>
 #include <cmath>
-#include <cstring>
 #include <utility>
 
-#include "tensor/allocator.h"
+#include "tensor/device_memory.h"
 #include "tensor/dispatch.h"
-#include "tensor/parallel.h"
+#include "tensor/ops/strided.h"
 
 namespace vtrain {
 
@@ -36,9 +35,21 @@ Tensor Tensor::empty(const Shape& shape, DType dtype, Device device) {
   t.dtype_ = dtype;
   t.device_ = device;
   t.storage_ = std::make_shared<Storage>();
-  if (device.type != DeviceType::cpu())
-    throw DeviceError(str("[empty] no memory on device ", device.text()));
-  t.storage_->data = allocate_cpu(static_cast<size_t>(std::max<int64_t>(t.bytes(), 1)));
+  t.storage_->data = device_memory.on(device).allocate(
+      static_cast<size_t>(std::max<int64_t>(t.bytes(), 1)), device.index);
+  return t;
+}
+
+Tensor Tensor::of_memory(std::shared_ptr<std::byte> memory, const Shape& shape,
+                         const Shape& strides, DType dtype, Device device) {
+  Tensor t;
+  t.shape_ = shape;
+  t.strides_ = strides;
+  t.numel_ = numel_of(shape);
+  t.dtype_ = dtype;
+  t.device_ = device;
+  t.storage_ = std::make_shared<Storage>();
+  t.storage_->data = std::move(memory);
   return t;
 }
 
@@ -220,107 +231,32 @@ Tensor Tensor::to(DType dtype) const {
 
 Tensor Tensor::to(Device device) const {
   if (device == device_) return *this;
-  throw DeviceError(str("[to] no copy from ", device_.text(), " to ", device.text()));
-}
-
-namespace {
-/// Calls row(destination offset, source offset) for every run along the last axis, in logical
-/// order.
-template <class Row>
-void for_each_row(const Shape& shape, const Shape& a, const Shape& b, const Row& row) {
-  if (shape.empty()) return row(0, 0);
-  const size_t outer = shape.size() - 1;
-  Shape index(outer, 0);
-  int64_t ia = 0, ib = 0;
-  for (;;) {
-    row(ia, ib);
-    size_t axis = outer;
-    for (; axis > 0; --axis) {
-      const size_t i = axis - 1;
-      ia += a[i];
-      ib += b[i];
-      if (++index[i] < shape[i]) break;
-      ia -= a[i] * shape[i];
-      ib -= b[i] * shape[i];
-      index[i] = 0;
-    }
-    if (axis == 0) return;
-  }
-}
-
-/// The same for the rows below each index of the first axis, shared among threads: moving rows is
-/// bound by memory, which one core does not use up.
-template <class Row>
-void for_each_row_in_parallel(const Shape& shape, const Shape& a, const Shape& b, const Row& row) {
-  if (shape.size() < 2) return for_each_row(shape, a, b, row);
-  const int64_t inner = numel_of(shape) / std::max<int64_t>(shape[0], 1);
-  parallel_for(shape[0], std::max<int64_t>(1, 32768 / std::max<int64_t>(inner, 1)),
-               [&](int64_t begin, int64_t end) {
-                 Shape part = shape;
-                 part[0] = end - begin;
-                 for_each_row(part, a, b, [&](int64_t ia, int64_t ib) {
-                   row(ia + begin * a[0], ib + begin * b[0]);
-                 });
-               });
-}
-
-template <class To, class From>
-To convert(From x) {
-  if constexpr (std::is_same_v<To, From>) {
-    return x;
-  } else if constexpr (std::is_same_v<From, BFloat16>) {
-    return convert<To>(static_cast<float>(x));
-  } else if constexpr (std::is_same_v<To, BFloat16>) {
-    return BFloat16(static_cast<float>(x));
+  const Device host;
+  if (device_ != host && device != host) return to(host).to(device);
+  const Tensor source = is_dense() ? *this : contiguous();
+  Tensor t = empty(shape_, dtype_, device);
+  t.strides_ = source.strides_;
+  const auto size = static_cast<size_t>(bytes());
+  if (size == 0) return t;
+  if (device_ == host) {
+    device_memory.on(device).upload(source.raw(), t.raw(), size);
   } else {
-    return static_cast<To>(x);
+    device_memory.on(device_).download(source.raw(), t.raw(), size);
   }
+  return t;
 }
-}  // namespace
 
 void Tensor::copy_from(const Tensor& source) {
   if (shape_ != source.shape_)
     throw ShapeError(str("[copy] source ", source.shape_, ": expected shape ", shape_));
   bump_version();
   if (numel_ == 0) return;
-  if (dtype_ == source.dtype_ && strides_ == source.strides_ && is_dense()) {
-    std::memcpy(raw(), source.raw(), static_cast<size_t>(bytes()));
-    return;
-  }
-  const int64_t count = shape_.empty() ? 1 : shape_.back();
-  const int64_t to_step = shape_.empty() ? 1 : strides_.back(),
-                from_step = shape_.empty() ? 1 : source.strides_.back();
-  dispatch_all("copy", dtype_, [&]<class To>(To) {
-    dispatch_all("copy", source.dtype_, [&]<class From>(From) {
-      To* const to = data<To>();
-      const From* const from = source.data<From>();
-      for_each_row_in_parallel(shape_, strides_, source.strides_, [&](int64_t a, int64_t b) {
-        if constexpr (std::is_same_v<To, From>) {
-          if (to_step == 1 && from_step == 1) {
-            std::copy_n(from + b, count, to + a);
-            return;
-          }
-        }
-        for (int64_t i = 0; i < count; ++i) {
-          to[a + i * to_step] = convert<To>(from[b + i * from_step]);
-        }
-      });
-    });
-  });
+  device_memory.on(device_).copy(source.to(device_), *this);
 }
 
 void Tensor::fill(double value) {
   bump_version();
-  if (numel_ == 0) return;
-  dispatch_all("fill", dtype_, [&]<class T>(T) {
-    T* const to = data<T>();
-    const T v = convert<T>(value);
-    const int64_t count = shape_.empty() ? 1 : shape_.back(),
-                  step = shape_.empty() ? 1 : strides_.back();
-    for_each_row_in_parallel(shape_, strides_, strides_, [&](int64_t a, int64_t) {
-      for (int64_t i = 0; i < count; ++i) to[a + i * step] = v;
-    });
-  });
+  if (numel_ > 0) device_memory.on(device_).fill(*this, value);
 }
 
 double Tensor::item() const {
@@ -332,12 +268,13 @@ std::vector<double> Tensor::to_vector() const {
   std::vector<double> values;
   values.reserve(static_cast<size_t>(numel_));
   if (numel_ == 0) return values;
+  if (device_ != Device{}) return to(Device{}).to_vector();
   dispatch_all("to_vector", dtype_, [&]<class T>(T) {
     const T* const from = data<T>();
     const int64_t count = shape_.empty() ? 1 : shape_.back(),
                   step = shape_.empty() ? 1 : strides_.back();
     for_each_row(shape_, strides_, strides_, [&](int64_t a, int64_t) {
-      for (int64_t i = 0; i < count; ++i) values.push_back(convert<double>(from[a + i * step]));
+      for (int64_t i = 0; i < count; ++i) values.push_back(converted<double>(from[a + i * step]));
     });
   });
   return values;
@@ -376,21 +313,24 @@ Tensor ones_like(const Tensor& x) {
 }
 
 Tensor from_values(const Shape& shape, std::span<const double> values, DType dtype, Device device) {
-  Tensor t = Tensor::empty(shape, dtype, device);
+  Tensor t = Tensor::empty(shape, dtype);
   if (static_cast<int64_t>(values.size()) != t.numel()) {
     throw ShapeError(str("[from_values] shape ", shape, ": expected ", t.numel(), " values, got ",
                          values.size()));
   }
   dispatch_all("from_values", dtype, [&]<class T>(T) {
     T* const to = t.data<T>();
-    for (size_t i = 0; i < values.size(); ++i) to[i] = convert<T>(values[i]);
+    for (size_t i = 0; i < values.size(); ++i) to[i] = converted<T>(values[i]);
   });
-  return t;
+  return t.to(device);
 }
 Tensor from_values(const Shape& shape, std::initializer_list<double> values, DType dtype,
                    Device device) {
   return from_values(shape, std::span<const double>(values.begin(), values.size()), dtype, device);
 }
+
+MemoryUse memory_use(const Device& device) { return device_memory.on(device).use(); }
+void reset_memory_peak(const Device& device) { device_memory.on(device).reset_peak(); }
 
 int checked_dim(const char* op, int dim, const Shape& shape) {
   const int n = static_cast<int>(shape.size());

@@ -32,6 +32,10 @@ class Tensor {
   static Tensor empty_channels_last(const Shape& nchw, DType dtype = DType::f32,
                                     Device device = {});
 
+  /// A tensor on memory that another owns or shares; `memory` is its first element.
+  static Tensor of_memory(std::shared_ptr<std::byte> memory, const Shape& shape,
+                          const Shape& strides, DType dtype, Device device = {});
+
   bool defined() const { return storage_ != nullptr; }
   const Shape& shape() const { return shape_; }
   const Shape& strides() const { return strides_; }
@@ -46,7 +50,8 @@ class Tensor {
   bool is_channels_last() const;  // 4-d, memory runs (N, H, W, C)
   bool is_dense() const;          // contiguous or channels last: elements fill memory without holes
 
-  /// First element. T must match dtype(), else ShapeError.
+  /// First element, an address of the device: only its kernels follow it. T must match dtype(),
+  /// else ShapeError.
   template <class T>
   const T* data() const {
     check_dtype(DTypeOf<T>::value);
@@ -82,7 +87,7 @@ class Tensor {
 
   /// In-place edits raise the storage's version, so that backward can refuse a saved value that
   /// changed since.
-  void copy_from(const Tensor& source);  // same shape; converts dtype
+  void copy_from(const Tensor& source);  // same shape; from any dtype and device
   void fill(double value);
   uint64_t version() const { return storage_->version; }
   void bump_version() { ++storage_->version; }

@@ -22,7 +22,9 @@ Accuracy evaluate(Network& network, Loader& loader,
       top1 += rank < 1 ? 1 : 0;
       top5 += rank < 5 ? 1 : 0;
     }
-    for (const double l : cross_entropy(logits, batch->targets).loss.to_vector()) loss += l;
+    for (const double l :
+         cross_entropy(logits, batch->targets.to(logits.device())).loss.to_vector())
+      loss += l;
     result.samples += batch->size();
   }
   const double n = static_cast<double>(std::max<int64_t>(result.samples, 1));

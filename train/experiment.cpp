@@ -55,9 +55,9 @@ Amp read_amp(Recipe& root) {
   return Amp::kOff;
 }
 
-void read_device(Recipe& root) {
+Device read_device(Recipe& root) {
   const std::string device = root.text("device", "auto", "cpu, or auto: the fastest there is");
-  if (device != "auto") Device::parse(device);
+  return device == "auto" ? Device{} : Device::parse(device);
 }
 
 PhaseConfig read_phase(const std::string& name, const Recipe& merged,
@@ -119,7 +119,7 @@ Experiment read_experiment(const Recipe& recipe, const std::string& default_name
       root.integer("seed", 42, at_least(0), "every random number follows from it"));
   e.threads = read_threads(root);
   e.amp = read_amp(root);
-  read_device(root);
+  e.device = read_device(root);
   e.use_best =
       root.choice(
           "use", "last", {"last", "best"},

@@ -45,6 +45,7 @@ struct Experiment {
   uint64_t seed = 42;
   int threads = 1;
   Amp amp = Amp::kAuto;
+  Device device = {};  // where networks train and are measured
   bool use_best = false;
   std::string out_dir;
   std::vector<PhaseConfig> phases;

@@ -36,6 +36,7 @@ Teacher& MethodRun::teacher(const std::string& from) {
   std::unique_ptr<Teacher>& teacher = state_.teachers[from];
   if (!teacher) {
     auto network = state_.load_teacher(from);
+    network->move_to(state_.network->device());
     const int64_t classes = network->architecture().options.num_classes;
     if (classes != state_.classes) {
       throw RecipeError(str("phase ", phase(), ": ", method_, ": teacher ", from, " computes ",
@@ -52,6 +53,7 @@ void MethodRun::add_module(const std::string& name, std::shared_ptr<Module> modu
     throw Error(str("method ", method_, ": adds helper ", name, " twice"));
   module->set_path(path);
   module->initialise(state_.seed);
+  for (Parameter p : module->parameters()) p.move_to(state_.network->device());
   state_.helpers[path] = std::move(module);
 }
 

@@ -140,6 +140,7 @@ Phase::Phase(const Experiment& experiment, const PhaseConfig& config, PhaseData 
   optimizer_ = std::move(optim.optimizer);
   clip_grad_ = optim.clip_grad;
   state_.network = starting_network();
+  state_.network->move_to(experiment.device);
   state_.network->preprocessing = {
       config.data.mean.empty() ? data_.train->default_mean() : config.data.mean,
       config.data.std.empty() ? data_.train->default_std() : config.data.std,
@@ -263,6 +264,7 @@ double Phase::train_step(Loader& loader) {
     std::optional<Batch> batch = loader.next();
     if (!batch) throw Error("the loader ended before its epoch did");
     batch->first_sample = micro * config_.data.batch_size;
+    batch->move_to(experiment_.device);
     Pass p = pass(true);
     p.first_sample = batch->first_sample;
     for (auto& [name, teacher] : state_.teachers) teacher->show(batch->images);

@@ -23,14 +23,17 @@ namespace {
 /// weights do not.
 void rehearse(Network& network, int64_t batch_size, DType dtype) {
   const ModelOptions& o = network.architecture().options;
-  Tensor images = Tensor::empty_channels_last({batch_size, o.channels, o.image_size, o.image_size});
+  const Device device = network.device();
+  Tensor images = Tensor::empty_channels_last({batch_size, o.channels, o.image_size, o.image_size},
+                                              DType::f32, device);
   images.fill(0);
   Pass pass;
   pass.is_training = pass.wants_grad = true;
   pass.dtype = dtype;
   for (const Parameter& p : network.parameters()) p.clear_grad();
   const Outputs outputs = network.forward(images, pass);
-  backward(mean(cross_entropy(outputs.logits, ones({batch_size, o.num_classes}))));
+  backward(
+      mean(cross_entropy(outputs.logits, ones({batch_size, o.num_classes}, DType::f32, device))));
 }
 
 /// The folder for what runs may share: VTRAIN_CACHE, or the user's own by the XDG rules.

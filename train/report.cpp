@@ -4,7 +4,7 @@
 #include <nlohmann/json.hpp>
 
 #include "nn/graph.h"
-#include "tensor/allocator.h"
+#include "tensor/device_memory.h"
 #include "tensor/parallel.h"
 #include "train/environment.h"
 #include "train/measure.h"
@@ -18,7 +18,8 @@ Tensor random_images(const Network& network, int64_t batch) {
   const ModelOptions& o = network.architecture().options;
   return Random(0, "", "measure")
       .normal({batch, o.channels, o.image_size, o.image_size}, {})
-      .channels_last();
+      .channels_last()
+      .to(network.device());
 }
 
 std::vector<Timing> time_in_turn(const std::vector<Network*>& networks, int64_t batch, int rounds) {
@@ -38,13 +39,14 @@ std::vector<Speed> measure_speed(const std::vector<Network*>& networks) {
   const std::vector<Timing> single = time_in_turn(networks, 1, 200),
                             many = time_in_turn(networks, 64, 40);
   for (size_t i = 0; i < networks.size(); ++i) {
-    reset_cpu_memory_peak();
-    const int64_t before = cpu_memory_use().in_use;
+    const Device device = networks[i]->device();
+    reset_memory_peak(device);
+    const int64_t before = memory_use(device).in_use;
     networks[i]->logits(random_images(*networks[i], 64));
     speeds[i] = {.latency_ms_p50 = single[i].p50 * 1e3,
                  .latency_ms_p95 = single[i].p95 * 1e3,
                  .images_per_second = 64 / many[i].p50,
-                 .peak_memory_bytes = cpu_memory_use().peak - before};
+                 .peak_memory_bytes = memory_use(device).peak - before};
   }
   return speeds;
 }
@@ -100,6 +102,7 @@ Report make_report(const Experiment& e, const std::filesystem::path& folder,
     const std::filesystem::path file = folder / (phase.name + ".safetensors");
     loaded.push_back(Network::load(file));
     networks.push_back(loaded.back().get());
+    networks.back()->move_to(e.device);
     const PhaseData data = open_data(phase, e.seed);
     std::vector<int64_t> all(static_cast<size_t>(data.test->size()));
     for (size_t i = 0; i < all.size(); ++i) all[i] = static_cast<int64_t>(i);
@@ -178,7 +181,7 @@ Report make_report(const Experiment& e, const std::filesystem::path& folder,
   report.json = Json{
       {"recipe", e.name},
       {"seed", e.seed},
-      {"device", "cpu"},
+      {"device", e.device.text()},
       {"chip", chip_name()},
       {"threads", num_threads()},
       {"amp", amp},

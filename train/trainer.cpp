@@ -10,7 +10,7 @@
 #include <set>
 
 #include "nn/graph.h"
-#include "tensor/allocator.h"
+#include "tensor/device_memory.h"
 #include "tensor/parallel.h"
 #include "train/checkpoint.h"
 #include "train/environment.h"
@@ -336,7 +336,7 @@ void Trainer::show_step(const Phase& phase, Loader& loader, double grad_norm) {
   info.data_wait = loader.wait_seconds() / std::max(elapsed, 1e-9);
   info.lr = phase.lr();
   info.grad_norm = grad_norm;
-  info.memory_bytes = cpu_memory_use().in_use;
+  info.memory_bytes = memory_use(e_.device).in_use;
   info.tail = phase.tail();
   progress_.step(info);
   if (phase.step() % e_.log_every == 0) {

@@ -3,7 +3,6 @@
 #include <cmath>
 
 #include "autograd/tokens.h"
-#include "tensor/dispatch.h"
 #include "tensor/ops/rows.h"
 
 namespace vtrain {
@@ -23,14 +22,7 @@ Tokens keep_top(const Tokens& t, const Variable& score, int64_t k) {
 }
 
 Tensor top_mask(const Tensor& score, int64_t k) {
-  const Tensor index = select_top(score, k);
-  Tensor mask = zeros(score.shape(), score.dtype(), score.device());
-  const int32_t* const at = index.data<int32_t>();
-  dispatch_floating("top_mask", score.dtype(), [&]<class T>(T) {
-    T* const m = mask.data<T>();
-    for (int64_t i = 0; i < index.numel(); ++i) m[i / k * score.dim(1) + at[i]] = 1;
-  });
-  return mask;
+  return mark_rows(select_top(score, k), score.dim(1), score.dtype());
 }
 
 }  // namespace vtrain

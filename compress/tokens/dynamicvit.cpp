@@ -92,7 +92,8 @@ Tokens keep_best(const Tokens& t, Predictor* predictor, int64_t k, int64_t stage
   const Random noise(0, "", "dynamicvit.random");
   return keep_top(
       t,
-      Variable(noise.uniform({samples, patches}, {0, pass.first_sample}, static_cast<int>(stage))),
+      Variable(noise.uniform({samples, patches}, {0, pass.first_sample}, static_cast<int>(stage),
+                             DType::f32, t.x.value().device())),
       k);
 }
 
@@ -322,25 +323,29 @@ class DynamicVit final : public Method {
   /// The training form of stage s: hides dropped tokens from the keys of all later attention.
   Tokens masked(const Tokens& t, size_t s, const Pass& pass) {
     const int64_t samples = t.x.dim(0), patches = t.length() - t.num_special;
-    const Tensor everything = ones({samples, patches}, t.x.value().dtype());
+    const Device device = t.x.value().device();
+    const Tensor everything = ones({samples, patches}, t.x.value().dtype(), device);
     const Variable before =
         t.mask.defined() ? slice(t.mask, 1, t.num_special, t.length()) : Variable(everything);
     Variable kept;
     if (scorer_is_random_) {
       // The same counts as at inference, chosen among what is left.
-      const Tensor score = noise_[s].uniform({samples, patches}, pass.position());
+      const Tensor score =
+          noise_[s].uniform({samples, patches}, pass.position(), 0, DType::f32, device);
       kept = Variable(top_mask(add(score, before.value()), counts_[s]));
     } else {
       const Variable pi = predictors_[s]->scores(t, pass);
       const Variable yes = select(pi, 2, 0);
       const Variable keep = gumbel_decision(
-          yes, select(pi, 2, 1), noise_[s].logistic({samples, patches}, pass.position()), tau_);
+          yes, select(pi, 2, 1),
+          noise_[s].logistic({samples, patches}, pass.position(), 0, DType::f32, device), tau_);
       const Variable both = keep * before;
       kept = both + Variable(rescue(both.value(), before.value(), yes.value()));
     }
     decisions_.push_back(kept);
     Tokens u = t;
-    u.mask = concat({Variable(ones({samples, t.num_special}, everything.dtype())), kept}, 1);
+    u.mask =
+        concat({Variable(ones({samples, t.num_special}, everything.dtype(), device)), kept}, 1);
     u.mask_eps = mask_eps_;
     u.mask_max_over_all = mask_max_is_all_;
     return u;

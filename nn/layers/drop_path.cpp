@@ -10,8 +10,8 @@ Variable DropPath::forward(const Variable& x, const Pass& pass) {
   if (rate_ == 0 || !pass.is_training) return x;
   Shape per_sample(x.shape().size(), 1);
   per_sample[0] = x.dim(0);
-  const Tensor noise =
-      pass.random(path()).uniform(per_sample, pass.position(), 0, x.value().dtype());
+  const Tensor noise = pass.random(path()).uniform(per_sample, pass.position(), 0,
+                                                   x.value().dtype(), x.value().device());
   return x * Variable(multiply(at_least(noise, rate_), 1 / (1 - rate_)));
 }
 

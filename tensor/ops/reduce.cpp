@@ -76,7 +76,8 @@ std::vector<int64_t> label_ranks(const Tensor& logits, const Tensor& labels) {
         str("[label_ranks] labels ", labels.shape(), ": expected (N) for logits ", logits.shape()));
   }
   const std::vector<double> scores = logits.to_vector();
-  const int32_t* const label = labels.data<int32_t>();
+  const Tensor on_host = labels.to(Device{}).contiguous();
+  const int32_t* const label = on_host.data<int32_t>();
   const int64_t classes = logits.dim(1);
   std::vector<int64_t> ranks;
   for (int64_t n = 0; n < logits.dim(0); ++n) {

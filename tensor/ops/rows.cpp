@@ -5,14 +5,9 @@
 namespace vtrain {
 
 namespace {
-void check_index(const char* op, const Tensor& index, int64_t samples, int64_t rows) {
+void check_index(const char* op, const Tensor& index, int64_t samples) {
   if (index.ndim() != 2 || index.dim(0) != samples || index.dtype() != DType::i32) {
     throw ShapeError(str('[', op, "] index: expected i32 (", samples, ", K), got ", index.text()));
-  }
-  const int32_t* const p = index.data<int32_t>();
-  for (int64_t i = 0; i < index.numel(); ++i) {
-    if (p[i] < 0 || p[i] >= rows)
-      throw ShapeError(str('[', op, "] index: expected entries in 0..", rows - 1, ", got ", p[i]));
   }
 }
 }  // namespace
@@ -20,7 +15,7 @@ void check_index(const char* op, const Tensor& index, int64_t samples, int64_t r
 Tensor gather_rows(const Tensor& x, const Tensor& index) {
   if (x.ndim() != 3) throw ShapeError(str("[gather_rows] x ", x.shape(), ": expected (N, L, C)"));
   const Tensor i = index.contiguous();
-  check_index("gather_rows", i, x.dim(0), x.dim(1));
+  check_index("gather_rows", i, x.dim(0));
   return rows_kernels.on(x.device()).gather(x.contiguous(), i);
 }
 
@@ -40,6 +35,16 @@ Tensor select_top(const Tensor& score, int64_t k) {
     throw ShapeError(str("[select_top] k: expected 1..", score.dim(1), " for score ", score.shape(),
                          ", got ", k));
   return rows_kernels.on(score.device()).select_top(score.contiguous(), k);
+}
+
+Tensor mark_rows(const Tensor& index, int64_t rows, DType dtype) {
+  check_index("mark_rows", index, index.ndim() > 0 ? index.dim(0) : 0);
+  return rows_kernels.on(index.device()).mark(index.contiguous(), rows, dtype);
+}
+
+Tensor lead_with(const Tensor& index, int64_t count) {
+  check_index("lead_with", index, index.ndim() > 0 ? index.dim(0) : 0);
+  return rows_kernels.on(index.device()).lead_with(index.contiguous(), count);
 }
 
 Tensor concat(const std::vector<Tensor>& parts, int dim) {

@@ -9,6 +9,9 @@ namespace vtrain {
 
 /// Token index mathematics: rows are the second axis of x (N, L, ...), C elements each.
 
+/// Entries of an index that are out of range throw ShapeError where the device can tell: the CPU
+/// does.
+///
 /// y[n, j] = x[n, index[n, j]].   x (N, L, C), index (N, K) i32 with entries in [0, L)  ->  (N, K,
 /// C)
 Tensor gather_rows(const Tensor& x, const Tensor& index);
@@ -19,6 +22,13 @@ Tensor gather_rows_grad(const Tensor& dy, const Tensor& index, int64_t rows);
 /// The k highest of each row of score (N, P), as ascending positions (N, k) i32. A tie keeps the
 /// lower position, NaN ranks last. Throws ShapeError unless 1 <= k <= P.
 Tensor select_top(const Tensor& score, int64_t k);
+
+/// (N, rows): 1 at the entries of index (N, K) i32 in each row, else 0; f32 or f64.
+Tensor mark_rows(const Tensor& index, int64_t rows, DType dtype);
+
+/// (N, count + K) i32: 0 .. count - 1, then the entries of index (N, K) moved up by count.
+/// Positions among all tokens where index has those behind `count` special ones.
+Tensor lead_with(const Tensor& index, int64_t count);
 
 /// Concatenation along `dim`; other extents equal.
 Tensor concat(const std::vector<Tensor>& parts, int dim);
@@ -32,6 +42,8 @@ struct RowsKernels {
   Tensor (*gather)(const Tensor& x, const Tensor& index);
   Tensor (*gather_grad)(const Tensor& dy, const Tensor& index, int64_t rows);
   Tensor (*select_top)(const Tensor& score, int64_t k);
+  Tensor (*mark)(const Tensor& index, int64_t rows, DType dtype);
+  Tensor (*lead_with)(const Tensor& index, int64_t count);
   Tensor (*patchify)(const Tensor& images, int64_t patch);
   Tensor (*patchify_grad)(const Tensor& dy, int64_t patch, const Shape& image_shape);
 };

@@ -11,8 +11,17 @@
 namespace vtrain {
 namespace {
 
+void check_range(const char* op, const Tensor& index, int64_t rows) {
+  const int32_t* const p = index.data<int32_t>();
+  for (int64_t i = 0; i < index.numel(); ++i) {
+    if (p[i] < 0 || p[i] >= rows)
+      throw ShapeError(str('[', op, "] index: expected entries in 0..", rows - 1, ", got ", p[i]));
+  }
+}
+
 Tensor gather(const Tensor& x, const Tensor& index) {
   const int64_t samples = x.dim(0), rows = x.dim(1), kept = index.dim(1);
+  check_range("gather_rows", index, rows);
   Tensor y = Tensor::empty({samples, kept, x.dim(2)}, x.dtype(), x.device());
   const size_t row_bytes = static_cast<size_t>(x.dim(2)) * size_of(x.dtype());
   const int32_t* const at = index.data<int32_t>();
@@ -72,6 +81,31 @@ Tensor select_top(const Tensor& score, int64_t k) {
   return y;
 }
 
+Tensor mark(const Tensor& index, int64_t rows, DType dtype) {
+  check_range("mark_rows", index, rows);
+  Tensor y = zeros({index.dim(0), rows}, dtype, index.device());
+  const int32_t* const at = index.data<int32_t>();
+  dispatch_floating("mark_rows", dtype, [&]<class T>(T) {
+    T* const to = y.data<T>();
+    for (int64_t i = 0; i < index.numel(); ++i) to[i / index.dim(1) * rows + at[i]] = 1;
+  });
+  return y;
+}
+
+Tensor lead_with(const Tensor& index, int64_t count) {
+  const int64_t samples = index.dim(0), kept = index.dim(1);
+  Tensor y = Tensor::empty({samples, count + kept}, DType::i32, index.device());
+  const int32_t* const from = index.data<int32_t>();
+  int32_t* const to = y.data<int32_t>();
+  for (int64_t n = 0; n < samples; ++n) {
+    int32_t* const row = to + n * (count + kept);
+    for (int64_t i = 0; i < count; ++i) row[i] = static_cast<int32_t>(i);
+    for (int64_t j = 0; j < kept; ++j)
+      row[count + j] = from[n * kept + j] + static_cast<int32_t>(count);
+  }
+  return y;
+}
+
 /// Calls f(row of patches, position inside the row, offset in the image) for every element of
 /// sample n.
 template <class F>
@@ -121,8 +155,8 @@ Tensor patchify_grad(const Tensor& dy, int64_t patch, const Shape& s) {
   return dx;
 }
 
-const bool registered =
-    rows_kernels.add(DeviceType::cpu(), {gather, gather_grad, select_top, patchify, patchify_grad});
+const bool registered = rows_kernels.add(
+    DeviceType::cpu(), {gather, gather_grad, select_top, mark, lead_with, patchify, patchify_grad});
 
 }  // namespace
 }  // namespace vtrain
