@@ -410,6 +410,34 @@ def vit():
     write("vit", c.tensors)
 
 
+def pool():
+    c = Cases(41)
+    images = lambda *shape: c.normal(*shape)
+    # A small set of values, so that most windows hold ties.
+    ties = lambda *shape: c.random.integers(-1, 2, shape).astype(np.float32)
+    kinds = {
+        "2": dict(kernel_size=2),
+        "3s2p1": dict(kernel_size=3, stride=2, padding=1),
+        "3s2_ceil": dict(kernel_size=3, stride=2, ceil_mode=True),
+        "3s2p1_ceil": dict(kernel_size=3, stride=2, padding=1, ceil_mode=True),
+        "2s3": dict(kernel_size=2, stride=3),
+        "32s21p10": dict(kernel_size=(3, 2), stride=(2, 1), padding=(1, 0)),
+    }
+    for name, options in kinds.items():
+        c.op(f"max_{name}", lambda x: F.max_pool2d(x, **options), x=images(2, 5, 7, 9))
+        c.op(f"max_{name}_ties", lambda x: F.max_pool2d(x, **options), x=ties(1, 3, 8, 6))
+        for included in (True, False):
+            case = f"average_{name}" + ("" if included else "_excluded")
+            f = lambda x: F.avg_pool2d(x, **options, count_include_pad=included)
+            c.op(case, f, x=images(2, 5, 7, 9))
+    for name, size in {"1": (1, 1), "7x2": (7, 2), "6": (6, 6)}.items():
+        c.op(f"adaptive_max_{name}", lambda x: F.adaptive_max_pool2d(x, size), x=images(2, 3, 4, 5))
+        c.op(f"adaptive_average_{name}", lambda x: F.adaptive_avg_pool2d(x, size), x=images(2, 3, 4, 5))
+    # Windows of more than 256 positions.
+    c.op("adaptive_max_large", lambda x: F.adaptive_max_pool2d(x, (1, 2)), x=images(1, 2, 19, 31))
+    write("pool", c.tensors)
+
+
 if __name__ == "__main__":
-    for make in (arithmetic, linear, normalize, shape, tokens, attention, optimizers, vit, conv2d, batch_norm):
+    for make in (arithmetic, linear, normalize, shape, tokens, attention, optimizers, vit, conv2d, batch_norm, pool):
         make()
