@@ -3,46 +3,11 @@
 #include "tensor/ops/pool_simd.h"
 
 #include "tensor/simd.h"
+#include "tensor/simd_ints.h"
 
 namespace vtrain::VTRAIN_LEVEL {
 namespace {
 
-typedef uint8_t Bytes __attribute__((vector_size(kLanes)));
-
-IVec load_taps(const uint8_t* p, WholeVector at) {
-  Bytes b;
-  __builtin_memcpy(&b, p + at.first, sizeof(b));
-  return __builtin_convertvector(b, IVec);
-}
-IVec load_taps(const uint8_t* p, PartOfVector at) {
-  Bytes b{};
-  __builtin_memcpy(&b, p + at.first, static_cast<uint64_t>(at.count));
-  return __builtin_convertvector(b, IVec);
-}
-IVec load_taps(const int32_t* p, WholeVector at) {
-  IVec v;
-  __builtin_memcpy(&v, p + at.first, sizeof(v));
-  return v;
-}
-IVec load_taps(const int32_t* p, PartOfVector at) {
-  IVec v{};
-  __builtin_memcpy(&v, p + at.first, static_cast<uint64_t>(at.count) * sizeof(int32_t));
-  return v;
-}
-void store_taps(uint8_t* p, IVec v, WholeVector at) {
-  const Bytes b = __builtin_convertvector(v, Bytes);
-  __builtin_memcpy(p + at.first, &b, sizeof(b));
-}
-void store_taps(uint8_t* p, IVec v, PartOfVector at) {
-  const Bytes b = __builtin_convertvector(v, Bytes);
-  __builtin_memcpy(p + at.first, &b, static_cast<uint64_t>(at.count));
-}
-void store_taps(int32_t* p, IVec v, WholeVector at) {
-  __builtin_memcpy(p + at.first, &v, sizeof(v));
-}
-void store_taps(int32_t* p, IVec v, PartOfVector at) {
-  __builtin_memcpy(p + at.first, &v, static_cast<uint64_t>(at.count) * sizeof(int32_t));
-}
 IVec splat_tap(int32_t tap) { return tap - IVec{}; }
 
 /// f(image, offset in y of row r's column j, i, j) for the outputs of rows [begin, end).
@@ -88,7 +53,7 @@ void max_loop(const PoolView& view, const T* x, int64_t begin, int64_t end, T* y
         }
       }
       at.store_to(y + out, best);
-      if constexpr (kKeepsTaps) store_taps(taps + out, chosen, at);
+      if constexpr (kKeepsTaps) store_ints(taps + out, chosen, at);
     });
   });
 }
@@ -114,7 +79,7 @@ void max_grad_loop(const PoolView& view, const T* dy, const Tap* taps, int64_t b
           const int64_t out = image + (i * columns.out + j) * channels,
                         tap = (h - rows.begin[i]) * (columns.end[j] - columns.begin[j]) + w -
                               columns.begin[j];
-          const IVec is_source = load_taps(taps + out, at) == splat_tap(static_cast<int32_t>(tap));
+          const IVec is_source = load_ints(taps + out, at) == splat_tap(static_cast<int32_t>(tap));
           sum += choose(is_source, at.load_from(dy + out), Vec{});
         }
       }
