@@ -438,6 +438,25 @@ def pool():
     write("pool", c.tensors)
 
 
+def activation():
+    c = Cases(42)
+    kinds = {
+        "relu6": F.relu6,
+        "leaky_relu": lambda x: F.leaky_relu(x, 0.2),
+        "sigmoid": torch.sigmoid,
+        "tanh": torch.tanh,
+        "silu": F.silu,
+        # F.gelu(approximate="tanh"), which 1.13 has in f32 only.
+        "gelu_tanh": lambda x: 0.5 * x * (1 + torch.tanh(math.sqrt(2 / math.pi) * (x + 0.044715 * x**3))),
+        # F.hardsigmoid and F.hardswish, whose sixth is 1.13's in f32 only.
+        "hard_sigmoid": lambda x: F.relu6(x + 3) / 6,
+        "hard_swish": lambda x: x * F.relu6(x + 3) / 6,
+    }
+    for name, f in kinds.items():
+        c.op(name, lambda x: f(x), x=c.normal(5, 21, scale=4))
+    write("activation", c.tensors)
+
+
 if __name__ == "__main__":
-    for make in (arithmetic, linear, normalize, shape, tokens, attention, optimizers, vit, conv2d, batch_norm, pool):
+    for make in (arithmetic, linear, normalize, shape, tokens, attention, optimizers, vit, conv2d, batch_norm, pool, activation):
         make()
