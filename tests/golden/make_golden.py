@@ -457,6 +457,26 @@ def activation():
     write("activation", c.tensors)
 
 
+def rms_norm():
+    c = Cases(43)
+    norm = lambda eps: lambda x, weight=1.0: x / torch.sqrt((x * x).mean(-1, keepdim=True) + eps) * weight
+    c.op("weighted", norm(1e-6), x=c.normal(2, 3, 24), weight=c.normal(24))
+    c.op("plain", norm(1e-5), x=c.normal(4, 13))
+    c.op("single", norm(0.5), x=c.normal(3, 1), weight=c.normal(1))  # a small eps leaves nothing of dx
+    write("rms_norm", c.tensors)
+
+
+def local_response_norm():
+    c = Cases(44)
+    # Large alphas, so that the neighbours count; the sizes 2 and 4 reach further back than ahead.
+    for size, alpha, beta, k in ((5, 1e-4, 0.75, 1), (5, 2, 0.75, 2), (2, 1, 0.5, 1), (4, 3, 0.75, 1), (9, 1, 1.5, 1)):
+        f = lambda x: F.local_response_norm(x, size, alpha, beta, k)
+        c.op(f"n{size}_a{alpha:g}", f, x=c.normal(2, 7, 3, 2))
+    write("local_response_norm", c.tensors)
+
+
 if __name__ == "__main__":
-    for make in (arithmetic, linear, normalize, shape, tokens, attention, optimizers, vit, conv2d, batch_norm, pool, activation):
+    for make in (arithmetic, linear, normalize, shape, tokens, attention, optimizers, vit, conv2d, batch_norm):
+        make()
+    for make in (pool, activation, rms_norm, local_response_norm):
         make()
