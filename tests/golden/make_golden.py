@@ -475,8 +475,46 @@ def local_response_norm():
     write("local_response_norm", c.tensors)
 
 
+def rearrange():
+    c = Cases(45)
+    c.op("pad", lambda x: F.pad(x, (1, 2, 0, 1, 3, 0), value=-1.5), x=c.normal(2, 3, 2, 3))
+    c.op("roll", lambda x: torch.roll(x, (-1, 2), (1, 2)), x=c.normal(2, 4, 5, 3))
+    c.op("roll_far", lambda x: torch.roll(x, (11, 0), (1, 0)), x=c.normal(2, 4, 3))
+    c.op("flip", lambda x: torch.flip(x, (2,)), x=c.normal(2, 3, 4))
+    # F.channel_shuffle(x, 3), which had no gradient before 2.0.
+    shuffle = lambda x: x.view(2, 3, 4, 2, 3).transpose(1, 2).reshape(2, 12, 2, 3)
+    c.op("shuffle", shuffle, x=c.normal(2, 12, 2, 3))
+    windows = lambda x: x.view(2, 2, 3, 3, 3, 5).permute(0, 1, 3, 2, 4, 5).reshape(12, 9, 5)
+    c.op("windows", windows, x=c.normal(2, 6, 9, 5))
+    write("rearrange", c.tensors)
+
+
+def indexing():
+    c = Cases(46)
+    index = lambda high, *shape: {"index": c.random.integers(0, high, shape).astype(np.int32)}
+    shape = (3, 4, 5)
+    for axis in range(3):
+        select = lambda x, index: torch.index_select(x, axis, index)
+        c.op(f"select_{axis}", select, index(shape[axis], 7), x=c.normal(*shape))
+        picked = tuple(6 if i == axis else n for i, n in enumerate(shape))
+        gather = lambda x, index: torch.gather(x, axis, index)
+        c.op(f"gather_{axis}", gather, index(shape[axis], *picked), x=c.normal(*shape))
+        add = lambda x, src, index: torch.scatter_add(x, axis, index, src)
+        c.op(f"scatter_add_{axis}", add, index(shape[axis], *picked), x=c.normal(*shape), src=c.normal(*picked))
+        # Without repetition: PyTorch's gradient knows no other.
+        order = np.argsort(c.normal(*shape), axis).astype(np.int32)
+        put = lambda x, src, index: torch.scatter(x, axis, index, src)
+        few = order.take(range(2), axis)
+        c.op(f"scatter_{axis}", put, {"index": few}, x=c.normal(*shape), src=c.normal(*few.shape))
+        for name, descending in (("ascending", False), ("descending", True)):
+            f = lambda x: torch.sort(x, axis, descending).values
+            c.op(f"sort_{name}_{axis}", f, x=c.normal(*shape))
+        c.op(f"top_{axis}", lambda x: torch.topk(x, 2, axis).values, x=c.normal(*shape))
+    write("indexing", c.tensors)
+
+
 if __name__ == "__main__":
     for make in (arithmetic, linear, normalize, shape, tokens, attention, optimizers, vit, conv2d, batch_norm):
         make()
-    for make in (pool, activation, rms_norm, local_response_norm):
+    for make in (pool, activation, rms_norm, local_response_norm, rearrange, indexing):
         make()
