@@ -1,10 +1,12 @@
 #include "tensor/random.h"
 
+#include <algorithm>
 #include <cmath>
 #include <numeric>
 #include <utility>
 
 #include "tensor/dispatch.h"
+#include "tensor/parallel.h"
 
 namespace vtrain {
 
@@ -60,13 +62,15 @@ Tensor fill_rows(const std::array<uint32_t, 2>& key, const Shape& shape, RandomP
   const int64_t rows = shape.empty() ? 1 : shape[0], row = t.numel() / rows;
   dispatch_floating("random", dtype, [&]<class T>(T) {
     T* const out = t.data<T>();
-    for (int64_t n = 0; n < rows; ++n) {
-      for (int64_t i = 0; i < row; i += 4) {
-        const auto values = draw(philox(counter(at.step, at.first_sample + n, i / 4, lane), key));
-        for (int64_t j = 0; j < 4 && i + j < row; ++j)
-          out[n * row + i + j] = static_cast<T>(values[static_cast<size_t>(j)]);
+    parallel_for(rows, std::max<int64_t>(1, 4096 / row), [&](int64_t begin, int64_t end) {
+      for (int64_t n = begin; n < end; ++n) {
+        for (int64_t i = 0; i < row; i += 4) {
+          const auto values = draw(philox(counter(at.step, at.first_sample + n, i / 4, lane), key));
+          for (int64_t j = 0; j < 4 && i + j < row; ++j)
+            out[n * row + i + j] = static_cast<T>(values[static_cast<size_t>(j)]);
+        }
       }
-    }
+    });
   });
   return t.to(device);
 }

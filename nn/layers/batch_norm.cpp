@@ -25,11 +25,13 @@ BatchNorm2d::BatchNorm2d(int64_t channels, double eps, double momentum)
 
 Variable BatchNorm2d::run(const Variable& x, const Variable& residual,
                           BatchNormActivation activation, const Pass& pass) {
-  const BatchNormOptions options{
-      .eps = eps_,
-      .momentum = momentum_,
-      .statistics = pass.is_training ? BatchNormStatistics::kBatch : BatchNormStatistics::kRunning,
-      .activation = activation};
+  const bool is_frozen = running_mean_.is_frozen() && running_var_.is_frozen();
+  const BatchNormOptions options{.eps = eps_,
+                                 .momentum = momentum_,
+                                 .statistics = pass.is_training && !is_frozen
+                                                   ? BatchNormStatistics::kBatch
+                                                   : BatchNormStatistics::kRunning,
+                                 .activation = activation};
   return batch_norm(x, weight_.effective_full(pass), bias_.effective_full(pass), residual,
                     running_mean_.value(), running_var_.value(), options);
 }

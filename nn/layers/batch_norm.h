@@ -9,6 +9,7 @@ namespace vtrain {
 
 /// Batch normalisation: Ioffe, Szegedy, ICML 2015, arXiv:1502.03167. Parameters weight and bias
 /// (C), buffers running_mean and running_var (C), which a training pass updates and any other uses.
+/// Where both buffers are frozen, a training pass uses them too and leaves them as they are.
 ///   x (N, C, H, W) or (N, C) -> like x
 class BatchNorm2d final : public Module {
  public:

@@ -410,6 +410,111 @@ def vit():
     write("vit", c.tensors)
 
 
+def pool():
+    c = Cases(41)
+    images = lambda *shape: c.normal(*shape)
+    # A small set of values, so that most windows hold ties.
+    ties = lambda *shape: c.random.integers(-1, 2, shape).astype(np.float32)
+    kinds = {
+        "2": dict(kernel_size=2),
+        "3s2p1": dict(kernel_size=3, stride=2, padding=1),
+        "3s2_ceil": dict(kernel_size=3, stride=2, ceil_mode=True),
+        "3s2p1_ceil": dict(kernel_size=3, stride=2, padding=1, ceil_mode=True),
+        "2s3": dict(kernel_size=2, stride=3),
+        "32s21p10": dict(kernel_size=(3, 2), stride=(2, 1), padding=(1, 0)),
+    }
+    for name, options in kinds.items():
+        c.op(f"max_{name}", lambda x: F.max_pool2d(x, **options), x=images(2, 5, 7, 9))
+        c.op(f"max_{name}_ties", lambda x: F.max_pool2d(x, **options), x=ties(1, 3, 8, 6))
+        for included in (True, False):
+            case = f"average_{name}" + ("" if included else "_excluded")
+            f = lambda x: F.avg_pool2d(x, **options, count_include_pad=included)
+            c.op(case, f, x=images(2, 5, 7, 9))
+    for name, size in {"1": (1, 1), "7x2": (7, 2), "6": (6, 6)}.items():
+        c.op(f"adaptive_max_{name}", lambda x: F.adaptive_max_pool2d(x, size), x=images(2, 3, 4, 5))
+        c.op(f"adaptive_average_{name}", lambda x: F.adaptive_avg_pool2d(x, size), x=images(2, 3, 4, 5))
+    # Windows of more than 256 positions.
+    c.op("adaptive_max_large", lambda x: F.adaptive_max_pool2d(x, (1, 2)), x=images(1, 2, 19, 31))
+    write("pool", c.tensors)
+
+
+def activation():
+    c = Cases(42)
+    kinds = {
+        "relu6": F.relu6,
+        "leaky_relu": lambda x: F.leaky_relu(x, 0.2),
+        "sigmoid": torch.sigmoid,
+        "tanh": torch.tanh,
+        "silu": F.silu,
+        # F.gelu(approximate="tanh"), which 1.13 has in f32 only.
+        "gelu_tanh": lambda x: 0.5 * x * (1 + torch.tanh(math.sqrt(2 / math.pi) * (x + 0.044715 * x**3))),
+        # F.hardsigmoid and F.hardswish, whose sixth is 1.13's in f32 only.
+        "hard_sigmoid": lambda x: F.relu6(x + 3) / 6,
+        "hard_swish": lambda x: x * F.relu6(x + 3) / 6,
+    }
+    for name, f in kinds.items():
+        c.op(name, lambda x: f(x), x=c.normal(5, 21, scale=4))
+    write("activation", c.tensors)
+
+
+def rms_norm():
+    c = Cases(43)
+    norm = lambda eps: lambda x, weight=1.0: x / torch.sqrt((x * x).mean(-1, keepdim=True) + eps) * weight
+    c.op("weighted", norm(1e-6), x=c.normal(2, 3, 24), weight=c.normal(24))
+    c.op("plain", norm(1e-5), x=c.normal(4, 13))
+    c.op("single", norm(0.5), x=c.normal(3, 1), weight=c.normal(1))  # a small eps leaves nothing of dx
+    write("rms_norm", c.tensors)
+
+
+def local_response_norm():
+    c = Cases(44)
+    # Large alphas, so that the neighbours count; the sizes 2 and 4 reach further back than ahead.
+    for size, alpha, beta, k in ((5, 1e-4, 0.75, 1), (5, 2, 0.75, 2), (2, 1, 0.5, 1), (4, 3, 0.75, 1), (9, 1, 1.5, 1)):
+        f = lambda x: F.local_response_norm(x, size, alpha, beta, k)
+        c.op(f"n{size}_a{alpha:g}", f, x=c.normal(2, 7, 3, 2))
+    write("local_response_norm", c.tensors)
+
+
+def rearrange():
+    c = Cases(45)
+    c.op("pad", lambda x: F.pad(x, (1, 2, 0, 1, 3, 0), value=-1.5), x=c.normal(2, 3, 2, 3))
+    c.op("roll", lambda x: torch.roll(x, (-1, 2), (1, 2)), x=c.normal(2, 4, 5, 3))
+    c.op("roll_far", lambda x: torch.roll(x, (11, 0), (1, 0)), x=c.normal(2, 4, 3))
+    c.op("flip", lambda x: torch.flip(x, (2,)), x=c.normal(2, 3, 4))
+    # F.channel_shuffle(x, 3), which had no gradient before 2.0.
+    shuffle = lambda x: x.view(2, 3, 4, 2, 3).transpose(1, 2).reshape(2, 12, 2, 3)
+    c.op("shuffle", shuffle, x=c.normal(2, 12, 2, 3))
+    windows = lambda x: x.view(2, 2, 3, 3, 3, 5).permute(0, 1, 3, 2, 4, 5).reshape(12, 9, 5)
+    c.op("windows", windows, x=c.normal(2, 6, 9, 5))
+    write("rearrange", c.tensors)
+
+
+def indexing():
+    c = Cases(46)
+    index = lambda high, *shape: {"index": c.random.integers(0, high, shape).astype(np.int32)}
+    shape = (3, 4, 5)
+    for axis in range(3):
+        select = lambda x, index: torch.index_select(x, axis, index)
+        c.op(f"select_{axis}", select, index(shape[axis], 7), x=c.normal(*shape))
+        picked = tuple(6 if i == axis else n for i, n in enumerate(shape))
+        gather = lambda x, index: torch.gather(x, axis, index)
+        c.op(f"gather_{axis}", gather, index(shape[axis], *picked), x=c.normal(*shape))
+        add = lambda x, src, index: torch.scatter_add(x, axis, index, src)
+        c.op(f"scatter_add_{axis}", add, index(shape[axis], *picked), x=c.normal(*shape), src=c.normal(*picked))
+        # Without repetition: PyTorch's gradient knows no other.
+        order = np.argsort(c.normal(*shape), axis).astype(np.int32)
+        put = lambda x, src, index: torch.scatter(x, axis, index, src)
+        few = order.take(range(2), axis)
+        c.op(f"scatter_{axis}", put, {"index": few}, x=c.normal(*shape), src=c.normal(*few.shape))
+        for name, descending in (("ascending", False), ("descending", True)):
+            f = lambda x: torch.sort(x, axis, descending).values
+            c.op(f"sort_{name}_{axis}", f, x=c.normal(*shape))
+        c.op(f"top_{axis}", lambda x: torch.topk(x, 2, axis).values, x=c.normal(*shape))
+    write("indexing", c.tensors)
+
+
 if __name__ == "__main__":
     for make in (arithmetic, linear, normalize, shape, tokens, attention, optimizers, vit, conv2d, batch_norm):
+        make()
+    for make in (pool, activation, rms_norm, local_response_norm, rearrange, indexing):
         make()
