@@ -55,6 +55,8 @@ CpuLevel chosen() {
 }
 }  // namespace
 
+CpuLevel highest_cpu_level() { return detected(); }
+
 CpuLevel cpu_level() {
   static const CpuLevel level = chosen();
   return level;

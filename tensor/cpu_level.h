@@ -13,6 +13,7 @@ enum class CpuLevel { kBaseline, kAvx2, kAvx512, kAvx512Bf16, kAmx };
 /// names (baseline, avx2, avx512, avx512_bf16, amx). Fixed at the first call. Throws DeviceError
 /// for an unknown name or a level the CPU lacks.
 CpuLevel cpu_level();
+CpuLevel highest_cpu_level();  // whatever the environment says
 std::string_view name_of(CpuLevel level);
 
 /// The one of four tables that fits this CPU.

@@ -58,7 +58,8 @@ void fill(Tensor& target, double value) {
   dispatch_all("fill", target.dtype(), [&]<class T>(T) {
     T* const to = target.data<T>();
     const T v = converted<T>(value);
-    const int64_t count = shape.empty() ? 1 : shape.back(), step = shape.empty() ? 1 : strides.back();
+    const int64_t count = shape.empty() ? 1 : shape.back(),
+                  step = shape.empty() ? 1 : strides.back();
     for_each_row_in_parallel(shape, strides, strides, [&](int64_t a, int64_t) {
       for (int64_t i = 0; i < count; ++i) to[a + i * step] = v;
     });

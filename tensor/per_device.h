@@ -16,6 +16,7 @@ template <class Kernels>
 class PerDevice {
  public:
   constexpr explicit PerDevice(const char* op) : op_(op) {}
+  const char* op() const { return op_; }
 
   /// Returns true so that a namespace-scope constant can run it. Two tables for one device are a
   /// build error of ours: abort says so.

@@ -3,32 +3,16 @@
 #include <sys/mman.h>
 #include <unistd.h>
 
-#include <array>
 #include <cstring>
 #include <map>
 #include <mutex>
 #include <optional>
-#include <span>
 #include <thread>
-#include <tuple>
-#include <type_traits>
 #include <utility>
 #include <vector>
 
 #include "tensor/device_memory.h"
-#include "tensor/ops/attention.h"
-#include "tensor/ops/batch_norm.h"
-#include "tensor/ops/binary.h"
-#include "tensor/ops/conv2d.h"
-#include "tensor/ops/cross_entropy.h"
-#include "tensor/ops/gelu.h"
-#include "tensor/ops/layer_norm.h"
-#include "tensor/ops/matmul.h"
-#include "tensor/ops/optimize.h"
-#include "tensor/ops/reduce.h"
-#include "tensor/ops/rows.h"
-#include "tensor/ops/softmax.h"
-#include "tensor/ops/unary.h"
+#include "tests/kernel_tables.h"
 
 namespace vtrain {
 namespace {
@@ -62,11 +46,10 @@ class FakeMemory {
   }
 
   /// Where kernels find what the device has at `address`.
-  std::byte* for_kernels(const std::byte* address) const {
-    return kernels_ + (address - device_);
-  }
+  std::byte* for_kernels(const std::byte* address) const { return kernels_ + (address - device_); }
 
-  /// Notes that this thread's stream uses the block; throws if another's wrote it and nobody waited.
+  /// Notes that this thread's stream uses the block; throws if another's wrote it and nobody
+  /// waited.
   void use(const std::byte* address, bool is_written) {
     const std::lock_guard lock(mutex_);
     Block& block = block_at(address);
@@ -135,7 +118,8 @@ class FakeMemory {
   Block& block_at(const std::byte* address) {
     const auto offset = static_cast<size_t>(address - device_);
     const auto above = blocks_.upper_bound(offset);
-    if (above == blocks_.begin() || offset >= std::prev(above)->first + std::prev(above)->second.size)
+    if (above == blocks_.begin() ||
+        offset >= std::prev(above)->first + std::prev(above)->second.size)
       throw DeviceError("device fake: a kernel got memory that was freed");
     return std::prev(above)->second;
   }
@@ -143,82 +127,11 @@ class FakeMemory {
   std::mutex mutex_;
   std::byte *device_ = nullptr, *kernels_ = nullptr;
   size_t used_ = 0;
-  std::map<size_t, Block> blocks_;                // by offset
+  std::map<size_t, Block> blocks_;              // by offset
   std::map<size_t, std::vector<size_t>> free_;  // offsets by size
   MemoryUse use_;
   int64_t launches_ = 0;
 };
-
-// --- the fields of a struct, so that new kernel tables and results need no code here -------------
-
-struct Anything {
-  template <class T>
-  operator T() const;  // NOLINT(google-explicit-constructor)
-};
-template <class T, size_t... I>
-constexpr bool takes(std::index_sequence<I...>) {
-  return requires { T{(static_cast<void>(I), Anything())...}; };
-}
-template <class T, size_t N = 12>
-constexpr size_t field_count() {
-  if constexpr (N == 0 || takes<T>(std::make_index_sequence<N>())) {
-    return N;
-  } else {
-    return field_count<T, N - 1>();
-  }
-}
-
-template <class T>
-auto fields(T& s) {
-  constexpr size_t n = field_count<std::remove_const_t<T>>();
-  static_assert(n <= 10, "write one more line below");
-  if constexpr (n == 1) {
-    auto& [a] = s;
-    return std::tie(a);
-  } else if constexpr (n == 2) {
-    auto& [a, b] = s;
-    return std::tie(a, b);
-  } else if constexpr (n == 3) {
-    auto& [a, b, c] = s;
-    return std::tie(a, b, c);
-  } else if constexpr (n == 4) {
-    auto& [a, b, c, d] = s;
-    return std::tie(a, b, c, d);
-  } else if constexpr (n == 5) {
-    auto& [a, b, c, d, e] = s;
-    return std::tie(a, b, c, d, e);
-  } else if constexpr (n == 6) {
-    auto& [a, b, c, d, e, f] = s;
-    return std::tie(a, b, c, d, e, f);
-  } else if constexpr (n == 7) {
-    auto& [a, b, c, d, e, f, g] = s;
-    return std::tie(a, b, c, d, e, f, g);
-  } else if constexpr (n == 8) {
-    auto& [a, b, c, d, e, f, g, h] = s;
-    return std::tie(a, b, c, d, e, f, g, h);
-  } else if constexpr (n == 9) {
-    auto& [a, b, c, d, e, f, g, h, i] = s;
-    return std::tie(a, b, c, d, e, f, g, h, i);
-  } else {
-    auto& [a, b, c, d, e, f, g, h, i, j] = s;
-    return std::tie(a, b, c, d, e, f, g, h, i, j);
-  }
-}
-
-/// Calls f(tensor) for every tensor inside a value: itself, an element, or a field at any depth.
-template <class T, class F>
-void for_each_tensor(T& value, const F& f) {
-  using Plain = std::remove_const_t<T>;
-  if constexpr (std::is_same_v<Plain, Tensor>) {
-    f(value);
-  } else if constexpr (requires { value.begin(), value.end(), typename Plain::value_type(); }) {
-    if constexpr (std::is_class_v<typename Plain::value_type>) {
-      for (auto& element : value) for_each_tensor(element, f);
-    }
-  } else if constexpr (std::is_aggregate_v<Plain> && !std::is_array_v<Plain>) {
-    std::apply([&](auto&... field) { (for_each_tensor(field, f), ...); }, fields(value));
-  }
-}
 
 // --- launching -----------------------------------------------------------------------------------
 
@@ -229,8 +142,8 @@ Tensor for_kernels(const Tensor& t, bool is_written) {
   if (t.device() != fake_device())
     throw DeviceError("device fake: a kernel got a tensor " + t.text());
   memory.use(t.raw(), is_written);
-  const std::shared_ptr<std::byte> alias(
-      memory.for_kernels(t.raw()), [keep = t](std::byte*) {});  // the block lives as long
+  const std::shared_ptr<std::byte> alias(memory.for_kernels(t.raw()),
+                                         [keep = t](std::byte*) {});  // the block lives as long
   return Tensor::of_memory(alias, t.shape(), t.strides(), t.dtype());
 }
 
@@ -247,60 +160,18 @@ Tensor for_device(const Tensor& t) {
                            fake_device());
 }
 
-/// An argument of a kernel, kept in a form in which its tensors are the kernels'.
-template <class Arg>
-struct Held {
-  explicit Held(Arg arg) : value(arg) {
-    constexpr bool is_written = !std::is_const_v<std::remove_reference_t<Arg>>;
-    for_each_tensor(value, [](Tensor& t) { t = for_kernels(t, is_written); });
+struct OnFakeMemory {
+  static Tensor for_kernels(const Tensor& t, bool is_written) {
+    return vtrain::for_kernels(t, is_written);
   }
-  Arg get() { return static_cast<Arg>(value); }
-  std::remove_cvref_t<Arg> value;
-};
-template <class T>
-struct Held<std::span<T>> {
-  explicit Held(std::span<T> arg) : values(arg.begin(), arg.end()) {
-    for (auto& value : values) {
-      for_each_tensor(value, [](Tensor& t) { t = for_kernels(t, !std::is_const_v<T>); });
-    }
-  }
-  std::span<T> get() { return values; }
-  std::vector<std::remove_const_t<T>> values;
+  static Tensor for_device(const Tensor& t) { return vtrain::for_device(t); }
+  static void before(const char*, size_t, const auto&) { FakeMemory::shared().count_launch(); }
+  static void after() {}
 };
 
-/// The fake device's kernel for field I of a table: the CPU's, on memory it may touch.
-template <auto& table, size_t I, class F>
-struct Launch;
-template <auto& table, size_t I, class R, class... Args>
-struct Launch<table, I, R (*)(Args...)> {
-  static R run(Args... args) {
-    FakeMemory::shared().count_launch();
-    auto& kernels = table.on(Device{});
-    const auto kernel = std::get<I>(fields(kernels));
-    std::tuple<Held<Args>...> held{Held<Args>(args)...};
-    if constexpr (std::is_void_v<R>) {
-      std::apply([&](auto&... each) { kernel(each.get()...); }, held);
-    } else {
-      R result = std::apply([&](auto&... each) { return kernel(each.get()...); }, held);
-      for_each_tensor(result, [](Tensor& t) { t = for_device(t); });
-      return result;
-    }
-  }
-};
-
-template <auto& table>
-void retag(DeviceType type) {
-  auto kernels = table.on(Device{});  // a copy, field by field replaced
-  auto each = fields(kernels);
-  [&]<size_t... I>(std::index_sequence<I...>) {
-    ((std::get<I>(each) =
-          Launch<table, I, std::remove_cvref_t<std::tuple_element_t<I, decltype(each)>>>::run),
-     ...);
-  }(std::make_index_sequence<std::tuple_size_v<decltype(each)>>());
-  table.add(type, kernels);
+std::shared_ptr<std::byte> allocate(size_t bytes, int) {
+  return FakeMemory::shared().allocate(bytes);
 }
-
-std::shared_ptr<std::byte> allocate(size_t bytes, int) { return FakeMemory::shared().allocate(bytes); }
 void copy(const Tensor& from, Tensor& to) {
   FakeMemory::shared().count_launch();
   Tensor target = for_kernels(to, true);
@@ -321,36 +192,19 @@ void download(const std::byte* from, std::byte* to, size_t bytes) {
 MemoryUse use() { return FakeMemory::shared().memory_use(); }
 void reset_peak() { FakeMemory::shared().reset_peak(); }
 
-/// Every table there is: tests/layout_test.cpp compares this list with the headers.
-void register_kernels(DeviceType type) {
-  device_memory.add(type, {.allocate = allocate,
-                           .copy = copy,
-                           .fill = fill,
-                           .upload = upload,
-                           .download = download,
-                           .use = use,
-                           .reset_peak = reset_peak});
-  retag<attention_kernels>(type);
-  retag<batch_norm_kernels>(type);
-  retag<binary_kernels>(type);
-  retag<conv2d_kernels>(type);
-  retag<cross_entropy_kernels>(type);
-  retag<gelu_kernels>(type);
-  retag<layer_norm_kernels>(type);
-  retag<matmul_kernels>(type);
-  retag<optimize_kernels>(type);
-  retag<reduce_kernels>(type);
-  retag<rows_kernels>(type);
-  retag<softmax_kernels>(type);
-  retag<unary_kernels>(type);
-}
-
 }  // namespace
 
 Device fake_device() {
   static const Device device = [] {
     const DeviceType type = DeviceType::add("fake");
-    register_kernels(type);
+    device_memory.add(type, {.allocate = allocate,
+                             .copy = copy,
+                             .fill = fill,
+                             .upload = upload,
+                             .download = download,
+                             .use = use,
+                             .reset_peak = reset_peak});
+    register_cpu_kernels_as<OnFakeMemory>(type);
     return Device{type, 0};
   }();
   return device;

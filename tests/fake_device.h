@@ -10,7 +10,8 @@ namespace vtrain {
 /// runs on it assumes nothing of the CPU above the kernels:
 ///   - its addresses are mapped without access, so the host dies where it follows one;
 ///   - a kernel that gets a tensor of another device throws DeviceError;
-///   - fresh and freed memory is filled with bytes that are NaN as f32, f64 and bf16 and -1 as integers;
+///   - fresh and freed memory is filled with bytes that are NaN as f32, f64 and bf16 and -1 as
+///   integers;
 ///   - it counts what a stream has to order: kernels launched by one thread on memory that another
 ///     thread's kernel wrote throw DeviceError unless one of them was read back in between.
 /// Registered at the first call.

@@ -251,5 +251,23 @@ TEST_CASE("layout: a method without a recipe or without a test is found") {
   CHECK(method_errors(root.path()).empty());
 }
 
+TEST_CASE("layout: a device of the CPU's kernels has every table of kernels there is") {
+  const std::string root = VTRAIN_SOURCE_DIR;
+  const std::string listed = file_content(root + "/tests/kernel_tables.h");
+  const std::regex table(R"(inline constinit PerDevice<\w+Kernels> (\w+)\{)");
+  int found = 0;
+  for (const auto& entry : fs::recursive_directory_iterator(root + "/tensor")) {
+    if (entry.path().extension() != ".h") continue;
+    const std::string text = file_content(entry.path().string());
+    for (std::sregex_iterator at(text.begin(), text.end(), table), end; at != end; ++at) {
+      const std::string name = (*at)[1];
+      CAPTURE(name);
+      CHECK(listed.find("retag<Policy, " + name + ">") != std::string::npos);
+      ++found;
+    }
+  }
+  CHECK(found > 10);
+}
+
 }  // namespace
 }  // namespace vtrain
