@@ -513,8 +513,19 @@ def indexing():
     write("indexing", c.tensors)
 
 
+def resize2d():
+    c = Cases(47)
+    sizes = {"larger": (7, 9), "smaller": (2, 3), "mixed": (1, 8), "same": (4, 5)}
+    for name, size in sizes.items():
+        for mode in ("nearest", "bilinear", "bicubic"):
+            for aligned in (None,) if mode == "nearest" else (False, True):
+                f = lambda x: F.interpolate(x, size, mode=mode, align_corners=aligned)
+                c.op(f"{mode}_{name}" + ("_aligned" if aligned else ""), f, x=c.normal(2, 3, 4, 5))
+    write("resize2d", c.tensors)
+
+
 if __name__ == "__main__":
     for make in (arithmetic, linear, normalize, shape, tokens, attention, optimizers, vit, conv2d, batch_norm):
         make()
-    for make in (pool, activation, rms_norm, local_response_norm, rearrange, indexing):
+    for make in (pool, activation, rms_norm, local_response_norm, rearrange, indexing, resize2d):
         make()

@@ -1,0 +1,39 @@
+#pragma once
+
+#include <cstdint>
+
+#include "tensor/bfloat16.h"
+
+namespace vtrain {
+
+/// ResizeMaps (tensor/ops/resize2d.h) as plain pointers.
+struct AxisMapView {
+  int64_t in, out;
+  const int32_t *start, *source;
+  const double* weight;
+};
+struct ResizeView {
+  int64_t channels;
+  AxisMapView rows, columns;
+};
+
+/// Rows [begin, end) of y, numbered over all images; channels last.
+struct Resize2dSimd {
+  void (*f32)(const ResizeView& view, const float* x, int64_t begin, int64_t end, float* y);
+  void (*bf16)(const ResizeView& view, const BFloat16* x, int64_t begin, int64_t end, BFloat16* y);
+};
+
+namespace baseline {
+extern const Resize2dSimd resize2d_simd;
+}
+namespace avx2 {
+extern const Resize2dSimd resize2d_simd;
+}
+namespace avx512 {
+extern const Resize2dSimd resize2d_simd;
+}
+namespace avx512_bf16 {
+extern const Resize2dSimd resize2d_simd;
+}
+
+}  // namespace vtrain
