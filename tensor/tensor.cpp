@@ -6,6 +6,7 @@
 #include <utility>
 
 #include "tensor/allocator.h"
+#include "tensor/convert.h"
 #include "tensor/dispatch.h"
 #include "tensor/parallel.h"
 
@@ -276,6 +277,55 @@ To convert(From x) {
     return static_cast<To>(x);
   }
 }
+
+/// n elements that are neighbours in both arrays.
+template <class To, class From>
+void convert_run(const From* from, To* to, int64_t n) {
+  if constexpr (std::is_same_v<To, From>) {
+    std::copy_n(from, n, to);
+  } else if constexpr (std::is_same_v<To, float> && std::is_same_v<From, BFloat16>) {
+    widen(from, to, n);
+  } else if constexpr (std::is_same_v<To, BFloat16> && std::is_same_v<From, float>) {
+    narrow(from, to, n);
+  } else {
+    for (int64_t i = 0; i < n; ++i) to[i] = convert<To>(from[i]);
+  }
+}
+
+/// How two tensors of one shape are walked together: axes without extents of 1, and with those
+/// merged that are one run in both memories. Their order is the first one's in memory if its
+/// neighbours are the other's too, else the logical order: of two bad orders neither is better.
+struct Walk {
+  Shape shape, a, b;
+  Walk(const Shape& full, const Shape& stride_a, const Shape& stride_b) {
+    std::vector<size_t> axes;
+    bool shares_neighbours = false;
+    for (size_t i = 0; i < full.size(); ++i) {
+      if (full[i] == 1) continue;
+      axes.push_back(i);
+      shares_neighbours |= stride_a[i] == 1 && stride_b[i] == 1;
+    }
+    if (shares_neighbours) {
+      std::stable_sort(axes.begin(), axes.end(),
+                       [&](size_t i, size_t j) { return stride_a[i] > stride_a[j]; });
+    }
+    for (const size_t i : axes) {
+      if (!shape.empty() && a.back() == stride_a[i] * full[i] &&
+          b.back() == stride_b[i] * full[i]) {
+        shape.back() *= full[i];
+        a.back() = stride_a[i];
+        b.back() = stride_b[i];
+      } else {
+        shape.push_back(full[i]);
+        a.push_back(stride_a[i]);
+        b.push_back(stride_b[i]);
+      }
+    }
+  }
+  bool is_one_run() const { return shape.empty() || (shape.size() == 1 && a[0] == 1 && b[0] == 1); }
+};
+
+constexpr int64_t kRunGrain = 32768;  // elements of a run worth a thread
 }  // namespace
 
 void Tensor::copy_from(const Tensor& source) {
@@ -283,24 +333,22 @@ void Tensor::copy_from(const Tensor& source) {
     throw ShapeError(str("[copy] source ", source.shape_, ": expected shape ", shape_));
   bump_version();
   if (numel_ == 0) return;
-  if (dtype_ == source.dtype_ && strides_ == source.strides_ && is_dense()) {
-    std::memcpy(raw(), source.raw(), static_cast<size_t>(bytes()));
-    return;
-  }
-  const int64_t count = shape_.empty() ? 1 : shape_.back();
-  const int64_t to_step = shape_.empty() ? 1 : strides_.back(),
-                from_step = shape_.empty() ? 1 : source.strides_.back();
+  const Walk walk(shape_, strides_, source.strides_);
+  const int64_t count = walk.shape.empty() ? 1 : walk.shape.back();
+  const int64_t to_step = walk.shape.empty() ? 1 : walk.a.back(),
+                from_step = walk.shape.empty() ? 1 : walk.b.back();
   dispatch_all("copy", dtype_, [&]<class To>(To) {
     dispatch_all("copy", source.dtype_, [&]<class From>(From) {
       To* const to = data<To>();
       const From* const from = source.data<From>();
-      for_each_row_in_parallel(shape_, strides_, source.strides_, [&](int64_t a, int64_t b) {
-        if constexpr (std::is_same_v<To, From>) {
-          if (to_step == 1 && from_step == 1) {
-            std::copy_n(from + b, count, to + a);
-            return;
-          }
-        }
+      if (walk.is_one_run()) {
+        parallel_for(count, kRunGrain, [&](int64_t begin, int64_t end) {
+          convert_run(from + begin, to + begin, end - begin);
+        });
+        return;
+      }
+      for_each_row_in_parallel(walk.shape, walk.a, walk.b, [&](int64_t a, int64_t b) {
+        if (to_step == 1 && from_step == 1) return convert_run(from + b, to + a, count);
         for (int64_t i = 0; i < count; ++i) {
           to[a + i * to_step] = convert<To>(from[b + i * from_step]);
         }
@@ -312,12 +360,18 @@ void Tensor::copy_from(const Tensor& source) {
 void Tensor::fill(double value) {
   bump_version();
   if (numel_ == 0) return;
+  const Walk walk(shape_, strides_, strides_);
+  const int64_t count = walk.shape.empty() ? 1 : walk.shape.back(),
+                step = walk.shape.empty() ? 1 : walk.a.back();
   dispatch_all("fill", dtype_, [&]<class T>(T) {
     T* const to = data<T>();
     const T v = convert<T>(value);
-    const int64_t count = shape_.empty() ? 1 : shape_.back(),
-                  step = shape_.empty() ? 1 : strides_.back();
-    for_each_row_in_parallel(shape_, strides_, strides_, [&](int64_t a, int64_t) {
+    if (walk.is_one_run()) {
+      parallel_for(count, kRunGrain,
+                   [&](int64_t begin, int64_t end) { std::fill(to + begin, to + end, v); });
+      return;
+    }
+    for_each_row_in_parallel(walk.shape, walk.a, walk.b, [&](int64_t a, int64_t) {
       for (int64_t i = 0; i < count; ++i) to[a + i * step] = v;
     });
   });
