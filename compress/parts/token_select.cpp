@@ -26,9 +26,9 @@ Tensor top_mask(const Tensor& score, int64_t k) {
   const Tensor index = select_top(score, k);
   Tensor mask = zeros(score.shape(), score.dtype(), score.device());
   const int32_t* const at = index.data<int32_t>();
-  dispatch_floating("top_mask", score.dtype(), [&]<class T>(T) {
+  dispatch_real("top_mask", score.dtype(), [&]<class T>(T) {
     T* const m = mask.data<T>();
-    for (int64_t i = 0; i < index.numel(); ++i) m[i / k * score.dim(1) + at[i]] = 1;
+    for (int64_t i = 0; i < index.numel(); ++i) m[i / k * score.dim(1) + at[i]] = T(1.0f);
   });
   return mask;
 }
