@@ -109,21 +109,23 @@ Variable relu6(const Variable& x) {
 }
 
 namespace {
-/// dy of a sum over dims, repeated back to x's shape.
-Tensor spread(const Tensor& dy, const Shape& shape, const std::vector<int>& dims) {
+/// dy of a sum over dims, repeated back to x's shape. Beside a bf16 x it is rounded first: so many
+/// copies need no more digits than x has.
+Tensor spread(const Tensor& dy, const Shape& shape, DType dtype, const std::vector<int>& dims) {
   Shape kept = shape;
   for (size_t i = 0; i < shape.size(); ++i) {
     if (dims.empty()) kept[i] = 1;
   }
   for (const int dim : dims) kept[static_cast<size_t>(checked_dim("sum", dim, shape))] = 1;
-  return add(zeros(shape, dy.dtype(), dy.device()), dy.reshape(kept));
+  return add(zeros(shape, dtype, dy.device()), dy.to(dtype).reshape(kept));
 }
 }  // namespace
 
 Variable sum(const Variable& x, const std::vector<int>& dims, bool keep_dims) {
-  return Variable::from(
-      {"sum"}, sum(x.value(), dims, keep_dims), {x},
-      [shape = x.shape(), dims](const Tensor& dy) { return Grads{spread(dy, shape, dims)}; });
+  return Variable::from({"sum"}, sum(x.value(), dims, keep_dims), {x},
+                        [shape = x.shape(), dtype = x.value().dtype(), dims](const Tensor& dy) {
+                          return Grads{spread(dy, shape, dtype, dims)};
+                        });
 }
 
 Variable mean(const Variable& x, const std::vector<int>& dims, bool keep_dims) {

@@ -4,8 +4,8 @@
 
 namespace vtrain {
 
-/// Element-wise arithmetic with broadcasting (tensor/ops/binary.h); gradients are summed over what
-/// was repeated.
+/// Element-wise arithmetic with broadcasting (tensor/ops/binary.h, which also says what bf16 beside
+/// f32 gives); gradients are summed over what was repeated.
 Variable operator+(const Variable& a, const Variable& b);
 Variable operator-(const Variable& a, const Variable& b);
 Variable operator*(const Variable& a, const Variable& b);
@@ -25,7 +25,7 @@ Variable sigmoid(const Variable& x);
 Variable relu(const Variable& x);   // gradient 0 at 0
 Variable relu6(const Variable& x);  // min(max(x, 0), 6); gradient 1 for 0 < x < 6, else 0
 
-/// Sum and mean over `dims` (all if empty).
+/// Sum and mean over `dims` (all if empty), in f32 for bf16.
 Variable sum(const Variable& x, const std::vector<int>& dims = {}, bool keep_dims = false);
 Variable mean(const Variable& x, const std::vector<int>& dims = {}, bool keep_dims = false);
 

@@ -14,13 +14,18 @@ Variable cast(const Variable& x, DType dtype) {
 }
 
 Variable reshape(const Variable& x, const Shape& shape) {
-  return Variable::from({"reshape"}, x.value().reshape(shape), {x},
+  // A weight's gradient stays as wide as it comes: patch embedding reshapes between cast and
+  // product.
+  return Variable::from({.name = "reshape", .takes_wide_gradient = true}, x.value().reshape(shape),
+                        {x},
                         [shape = x.shape()](const Tensor& dy) { return Grads{dy.reshape(shape)}; });
 }
 
 Variable transpose(const Variable& x, int a, int b) {
-  return Variable::from({"transpose", {{"a", a}, {"b", b}}}, x.value().transpose(a, b), {x},
-                        [a, b](const Tensor& dy) { return Grads{dy.transpose(a, b)}; });
+  return Variable::from(
+      {.name = "transpose", .attributes = {{"a", a}, {"b", b}}, .takes_wide_gradient = true},
+      x.value().transpose(a, b), {x},
+      [a, b](const Tensor& dy) { return Grads{dy.transpose(a, b)}; });
 }
 
 Variable slice(const Variable& x, int axis, int64_t begin, int64_t end) {

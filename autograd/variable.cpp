@@ -109,7 +109,7 @@ void backward(const Variable& output, const Tensor& seed) {
   std::unordered_set<const void*> owned;
   const auto add_grad = [&owned](Variable::Node& node, const Tensor& grad) {
     if (node.grad.defined() && node.grad.dtype() != grad.dtype()) {  // bf16 and f32: kept in f32
-      node.grad = add(node.grad.to(DType::f32), grad.to(DType::f32));
+      node.grad = add(node.grad, grad);
     } else if (!node.grad.defined()) {
       node.grad = grad;
     } else if (owned.insert(&node).second) {

@@ -2,7 +2,8 @@
 // share of this machine's roofline of every kernel and shape in it. bench/engine.py runs it for all
 // models beside PyTorch.
 //
-//     engine MODEL train|forward BATCH [--dtype f32|bf16|auto] [--threads N] [--seconds S] [--profile]
+//     engine MODEL train|forward BATCH [--dtype f32|bf16|auto] [--threads N] [--seconds S]
+//     [--profile]
 //
 // Prints JSON objects, one per line.
 #include <sys/resource.h>
@@ -140,8 +141,9 @@ struct Timed {
 };
 
 void timed_copy(const Tensor& from, Tensor& to) {
-  Entry& entry = profile().entries[str("copy ", name_of(from.dtype()), from.shape(), " to ",
-                                       name_of(to.dtype()))];
+  Entry& entry =
+      profile()
+          .entries[str("copy ", name_of(from.dtype()), from.shape(), " to ", name_of(to.dtype()))];
   ++entry.calls;
   entry.bytes += static_cast<double>(from.bytes() + to.bytes());
   const Clock::time_point began = Clock::now();
@@ -330,7 +332,8 @@ void run_profile(const Arguments& a) {
   double kernels = 0;
   for (const auto& [key, entry] : rows) {
     const bool is_bf16 = key.find("bf16") != std::string::npos;
-    const double flop_per_s = 1e9 * peak[is_bf16 ? "bf16_gflop_per_s" : "f32_gflop_per_s"].get<double>(),
+    const double flop_per_s =
+                     1e9 * peak[is_bf16 ? "bf16_gflop_per_s" : "f32_gflop_per_s"].get<double>(),
                  bytes_per_s = 1e9 * peak["gb_per_s"].get<double>();
     const double least = std::max(entry.flop / flop_per_s, entry.bytes / bytes_per_s);
     kernels += entry.seconds / kRuns;
@@ -344,8 +347,9 @@ void run_profile(const Arguments& a) {
                      .dump()
               << std::endl;
   }
-  std::cout << Json{{"whole_ms", whole * 1e3}, {"outside_kernels_ms", (whole - kernels) * 1e3}}.dump()
-            << std::endl;
+  std::cout
+      << Json{{"whole_ms", whole * 1e3}, {"outside_kernels_ms", (whole - kernels) * 1e3}}.dump()
+      << std::endl;
 }
 
 int usage() {

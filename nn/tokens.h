@@ -8,7 +8,8 @@ namespace vtrain {
 
 /// What travels from block to block of a transformer.
 struct Tokens {
-  Variable x;               // (N, L, C)
+  Variable x;  // (N, L, C)
+  // Both f32 beside a bf16 x:
   Variable mask;            // (N, L): 1 = visible as a key; a gradient reaches it; undefined = all
   Variable key_bias;        // (N, L) added to the logits of key j; undefined = none
   int64_t num_special = 0;  // class and distillation tokens in front, which no method may drop

@@ -1,6 +1,8 @@
 #include <algorithm>
 #include <cstring>
+#include <vector>
 
+#include "tensor/convert.h"
 #include "tensor/device_memory.h"
 #include "tensor/dispatch.h"
 #include "tensor/ops/strided.h"
@@ -25,26 +27,72 @@ void for_each_row_in_parallel(const Shape& shape, const Shape& a, const Shape& b
                });
 }
 
-void copy(const Tensor& source, Tensor& target) {
-  const Shape &shape = target.shape(), &strides = target.strides();
-  if (target.dtype() == source.dtype() && strides == source.strides() && target.is_dense()) {
-    std::memcpy(target.raw(), source.raw(), static_cast<size_t>(target.bytes()));
-    return;
+/// n elements that are neighbours in both arrays.
+template <class To, class From>
+void convert_run(const From* from, To* to, int64_t n) {
+  if constexpr (std::is_same_v<To, From>) {
+    std::copy_n(from, n, to);
+  } else if constexpr (std::is_same_v<To, float> && std::is_same_v<From, BFloat16>) {
+    widen(from, to, n);
+  } else if constexpr (std::is_same_v<To, BFloat16> && std::is_same_v<From, float>) {
+    narrow(from, to, n);
+  } else {
+    for (int64_t i = 0; i < n; ++i) to[i] = converted<To>(from[i]);
   }
-  const int64_t count = shape.empty() ? 1 : shape.back();
-  const int64_t to_step = shape.empty() ? 1 : strides.back(),
-                from_step = shape.empty() ? 1 : source.strides().back();
+}
+
+/// How two tensors of one shape are walked together: axes without extents of 1, and with those
+/// merged that are one run in both memories. Their order is the first one's in memory if its
+/// neighbours are the other's too, else the logical order: of two bad orders neither is better.
+struct Walk {
+  Shape shape, a, b;
+  Walk(const Shape& full, const Shape& stride_a, const Shape& stride_b) {
+    std::vector<size_t> axes;
+    bool shares_neighbours = false;
+    for (size_t i = 0; i < full.size(); ++i) {
+      if (full[i] == 1) continue;
+      axes.push_back(i);
+      shares_neighbours |= stride_a[i] == 1 && stride_b[i] == 1;
+    }
+    if (shares_neighbours) {
+      std::stable_sort(axes.begin(), axes.end(),
+                       [&](size_t i, size_t j) { return stride_a[i] > stride_a[j]; });
+    }
+    for (const size_t i : axes) {
+      if (!shape.empty() && a.back() == stride_a[i] * full[i] &&
+          b.back() == stride_b[i] * full[i]) {
+        shape.back() *= full[i];
+        a.back() = stride_a[i];
+        b.back() = stride_b[i];
+      } else {
+        shape.push_back(full[i]);
+        a.push_back(stride_a[i]);
+        b.push_back(stride_b[i]);
+      }
+    }
+  }
+  bool is_one_run() const { return shape.empty() || (shape.size() == 1 && a[0] == 1 && b[0] == 1); }
+};
+
+constexpr int64_t kRunGrain = 32768;  // elements of a run worth a thread
+
+void copy(const Tensor& source, Tensor& target) {
+  const Walk walk(target.shape(), target.strides(), source.strides());
+  const int64_t count = walk.shape.empty() ? 1 : walk.shape.back();
+  const int64_t to_step = walk.shape.empty() ? 1 : walk.a.back(),
+                from_step = walk.shape.empty() ? 1 : walk.b.back();
   dispatch_all("copy", target.dtype(), [&]<class To>(To) {
     dispatch_all("copy", source.dtype(), [&]<class From>(From) {
       To* const to = target.data<To>();
       const From* const from = source.data<From>();
-      for_each_row_in_parallel(shape, strides, source.strides(), [&](int64_t a, int64_t b) {
-        if constexpr (std::is_same_v<To, From>) {
-          if (to_step == 1 && from_step == 1) {
-            std::copy_n(from + b, count, to + a);
-            return;
-          }
-        }
+      if (walk.is_one_run()) {
+        parallel_for(count, kRunGrain, [&](int64_t begin, int64_t end) {
+          convert_run(from + begin, to + begin, end - begin);
+        });
+        return;
+      }
+      for_each_row_in_parallel(walk.shape, walk.a, walk.b, [&](int64_t a, int64_t b) {
+        if (to_step == 1 && from_step == 1) return convert_run(from + b, to + a, count);
         for (int64_t i = 0; i < count; ++i) {
           to[a + i * to_step] = converted<To>(from[b + i * from_step]);
         }
@@ -54,13 +102,18 @@ void copy(const Tensor& source, Tensor& target) {
 }
 
 void fill(Tensor& target, double value) {
-  const Shape &shape = target.shape(), &strides = target.strides();
+  const Walk walk(target.shape(), target.strides(), target.strides());
+  const int64_t count = walk.shape.empty() ? 1 : walk.shape.back(),
+                step = walk.shape.empty() ? 1 : walk.a.back();
   dispatch_all("fill", target.dtype(), [&]<class T>(T) {
     T* const to = target.data<T>();
     const T v = converted<T>(value);
-    const int64_t count = shape.empty() ? 1 : shape.back(),
-                  step = shape.empty() ? 1 : strides.back();
-    for_each_row_in_parallel(shape, strides, strides, [&](int64_t a, int64_t) {
+    if (walk.is_one_run()) {
+      parallel_for(count, kRunGrain,
+                   [&](int64_t begin, int64_t end) { std::fill(to + begin, to + end, v); });
+      return;
+    }
+    for_each_row_in_parallel(walk.shape, walk.a, walk.b, [&](int64_t a, int64_t) {
       for (int64_t i = 0; i < count; ++i) to[a + i * step] = v;
     });
   });

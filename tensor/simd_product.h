@@ -102,7 +102,8 @@ template <bool kByColumn>
 [[maybe_unused]] inline int64_t padded(int64_t n) { return (n + kLanes - 1) / kLanes * kLanes; }
 
 /// to (rows, padded(cols)) = from, the padding 0.
-[[maybe_unused]] inline void pack(const float* from, int64_t stride, int64_t rows, int64_t cols,
+template <class T>  // float or BFloat16
+[[maybe_unused]] inline void pack(const T* from, int64_t stride, int64_t rows, int64_t cols,
                                   float* to) {
   const int64_t width = padded(cols);
   for (int64_t i = 0; i < rows; ++i, from += stride, to += width) {
@@ -113,7 +114,8 @@ template <bool kByColumn>
 }
 
 /// to (padded(cols), padded(rows)) = from^T, the padding 0.
-[[maybe_unused]] inline void pack_transposed(const float* from, int64_t stride, int64_t rows,
+template <class T>
+[[maybe_unused]] inline void pack_transposed(const T* from, int64_t stride, int64_t rows,
                                              int64_t cols, float* to) {
   const int64_t width = padded(rows);
   for (int64_t i = 0; i < rows; i += kLanes) {
@@ -121,7 +123,7 @@ template <bool kByColumn>
       Vec block[kLanes];
 #pragma GCC unroll 16
       for (int r = 0; r < kLanes; ++r) {
-        const float* const source = from + (i + r) * stride + j;
+        const T* const source = from + (i + r) * stride + j;
         block[r] = i + r >= rows        ? Vec{}
                    : j + kLanes <= cols ? load(source)
                                         : load_first(source, cols - j);

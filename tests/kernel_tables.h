@@ -23,6 +23,7 @@
 #include "tensor/ops/optimize.h"
 #include "tensor/ops/pool.h"
 #include "tensor/ops/reduce.h"
+#include "tensor/ops/resize2d.h"
 #include "tensor/ops/rms_norm.h"
 #include "tensor/ops/rows.h"
 #include "tensor/ops/softmax.h"
@@ -115,8 +116,7 @@ template <class Policy, class T>
 struct Held<Policy, std::span<T>> {
   explicit Held(std::span<T> arg) : value(arg.begin(), arg.end()) {
     for (auto& each : value) {
-      for_each_tensor(each,
-                      [](Tensor& t) { t = Policy::for_kernels(t, !std::is_const_v<T>); });
+      for_each_tensor(each, [](Tensor& t) { t = Policy::for_kernels(t, !std::is_const_v<T>); });
     }
   }
   std::span<T> get() { return value; }
@@ -150,20 +150,23 @@ void retag(DeviceType type) {
   auto kernels = table.on(Device{});  // a copy, field by field replaced
   auto each = fields(kernels);
   [&]<size_t... I>(std::index_sequence<I...>) {
-    ((std::get<I>(each) = Launch<Policy, table, I,
-                                 std::remove_cvref_t<std::tuple_element_t<I, decltype(each)>>>::run),
+    ((std::get<I>(each) =
+          Launch<Policy, table, I,
+                 std::remove_cvref_t<std::tuple_element_t<I, decltype(each)>>>::run),
      ...);
-  }(std::make_index_sequence<std::tuple_size_v<decltype(each)>>());
+  }
+  (std::make_index_sequence<std::tuple_size_v<decltype(each)>>());
   table.add(type, kernels);
 }
 
 }  // namespace kernel_tables
 
-/// Gives `type` the CPU's kernels for every op there is (tests/layout_test.cpp compares this list with
-/// the headers). Policy has static members:
+/// Gives `type` the CPU's kernels for every op there is (tests/layout_test.cpp compares this list
+/// with the headers). Policy has static members:
 ///   Tensor for_kernels(const Tensor& t, bool is_written)   an argument as the CPU's kernel sees it
 ///   Tensor for_device(const Tensor& t)                     what a kernel returned, on the device
-///   void before(const char* op, size_t kernel, auto& arguments), void after()    around each launch
+///   void before(const char* op, size_t kernel, auto& arguments), void after()    around each
+///   launch
 template <class Policy>
 void register_cpu_kernels_as(DeviceType type) {
   using namespace kernel_tables;
@@ -182,6 +185,7 @@ void register_cpu_kernels_as(DeviceType type) {
   retag<Policy, optimize_kernels>(type);
   retag<Policy, pool_kernels>(type);
   retag<Policy, reduce_kernels>(type);
+  retag<Policy, resize2d_kernels>(type);
   retag<Policy, rms_norm_kernels>(type);
   retag<Policy, rows_kernels>(type);
   retag<Policy, softmax_kernels>(type);

@@ -49,10 +49,8 @@ int read_threads(Recipe& root) {
 Amp read_amp(Recipe& root) {
   const std::string amp =
       root.choice("amp", "auto", {"auto", "off", "bf16"},
-                  "what layers compute in, with f32 weights; off: f32; auto: off so far");
-  if (amp == "bf16")
-    root.fail("amp", "bf16 is not available yet; this version computes in f32 (off)");
-  return Amp::kOff;
+                  "what layers compute in, with f32 weights; off: f32; auto: the faster of both");
+  return amp == "auto" ? Amp::kAuto : amp == "bf16" ? Amp::kBf16 : Amp::kOff;
 }
 
 Device read_device(Recipe& root) {

@@ -19,8 +19,8 @@
 namespace vtrain {
 namespace {
 
-/// Forward, loss and backward of a training step. No update: the copy's statistics may move, its
-/// weights do not.
+/// Forward, loss and backward of a training step. No update, which is in f32 either way: the copy's
+/// statistics may move, its weights do not.
 void rehearse(Network& network, int64_t batch_size, DType dtype) {
   const ModelOptions& o = network.architecture().options;
   const Device device = network.device();

@@ -14,8 +14,9 @@ enum class Amp { kAuto, kOff, kBf16 };
 
 /// Makes every measured choice of a network's training step (tensor/choices.h), and decides `amp:
 /// auto` by timing a step in f32 and in bf16, on a copy of the network without its hooks and a
-/// batch of zeros. What an earlier run on this machine measured is taken from its file; that file
-/// is extended, and `note` told if that fails. Returns the dtype to compute in.
+/// batch of zeros; where the chip has no instructions for bf16 the answer is f32 untimed. What an
+/// earlier run on this machine measured is taken from its file; that file is extended, and `note`
+/// told if that fails. Returns the dtype to compute in.
 DType make_choices(const Network& network, int64_t batch_size, Amp amp,
                    const std::function<void(const std::string&)>& note);
 

@@ -57,7 +57,8 @@ class Predictor final : public Module {
     add("out_conv.4", out2_);
   }
 
-  /// log pi (N, P, 2) of the patch tokens of t, whose mask (if any) weighs the global feature.
+  /// log pi (N, P, 2) of the patch tokens of t, whose mask (if any) weighs the global feature. Sums
+  /// and log pi are f32 where the layers compute in bf16.
   Variable scores(const Tokens& t, const Pass& pass) {
     const Variable x = patch_tokens(t);
     const int64_t samples = x.dim(0), patches = x.dim(1), half = dim_ / 2;
@@ -71,8 +72,10 @@ class Predictor final : public Module {
     } else {
       global = mean(other, {1}, true);
     }
-    const Variable u = concat({local, expand(global, {samples, patches, half})}, 2);
-    return log_softmax(out2_(gelu(out1_(gelu(out0_(u, pass)), pass)), pass), 2);
+    const DType dtype = x.value().dtype();
+    const Variable u = concat({local, expand(cast(global, dtype), {samples, patches, half})}, 2);
+    const Variable scores = out2_(gelu(out1_(gelu(out0_(u, pass)), pass)), pass);
+    return log_softmax(cast(scores, wide_of(dtype)), 2);
   }
 
  private:
@@ -324,7 +327,7 @@ class DynamicVit final : public Method {
   Tokens masked(const Tokens& t, size_t s, const Pass& pass) {
     const int64_t samples = t.x.dim(0), patches = t.length() - t.num_special;
     const Device device = t.x.value().device();
-    const Tensor everything = ones({samples, patches}, t.x.value().dtype(), device);
+    const Tensor everything = ones({samples, patches}, wide_of(t.x.value().dtype()), device);
     const Variable before =
         t.mask.defined() ? slice(t.mask, 1, t.num_special, t.length()) : Variable(everything);
     Variable kept;

@@ -10,9 +10,12 @@ Variable DropPath::forward(const Variable& x, const Pass& pass) {
   if (rate_ == 0 || !pass.is_training) return x;
   Shape per_sample(x.shape().size(), 1);
   per_sample[0] = x.dim(0);
-  const Tensor noise = pass.random(path()).uniform(per_sample, pass.position(), 0,
-                                                   x.value().dtype(), x.value().device());
-  return x * Variable(multiply(at_least(noise, rate_), 1 / (1 - rate_)));
+  const DType dtype = x.value().dtype();
+  // Drawn wide, so that bf16 drops the same samples; the factor is then rounded to x's dtype, which
+  // keeps the product in it.
+  const Tensor noise = pass.random(path()).uniform(per_sample, pass.position(), 0, wide_of(dtype),
+                                                   x.value().device());
+  return x * Variable(multiply(at_least(noise, rate_), 1 / (1 - rate_)).to(dtype));
 }
 
 }  // namespace vtrain

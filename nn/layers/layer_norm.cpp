@@ -10,7 +10,7 @@ LayerNorm::LayerNorm(int64_t dim, double eps)
       bias_(add("bias", Parameter({dim}, Init::zeros()))) {}
 
 Variable LayerNorm::forward(const Variable& x, const Pass& pass) {
-  return layer_norm(x, weight_.effective(pass), bias_.effective(pass), eps_);
+  return layer_norm(x, weight_.effective_full(pass), bias_.effective_full(pass), eps_);
 }
 
 }  // namespace vtrain

@@ -4,7 +4,7 @@ namespace vtrain {
 namespace {
 
 void check_qkv(const char* op, const Tensor& qkv, const AttentionOptions& o) {
-  check_floating(op, "qkv", qkv);
+  check_real(op, "qkv", qkv);
   if (o.num_heads < 1 || o.qk_dim < 1 || o.v_dim < 1) {
     throw ShapeError(str('[', op,
                          "] options: expected num_heads, qk_dim and v_dim of at least 1, got ",
@@ -20,26 +20,30 @@ void check_qkv(const char* op, const Tensor& qkv, const AttentionOptions& o) {
     throw ShapeError(str('[', op, "] mask_eps: expected at least 0, got ", o.mask_eps));
 }
 
-/// Contiguous, or undefined if it was and may be.
-Tensor like_qkv(const char* op, const char* name, const Tensor& x, const Tensor& qkv,
+Tensor of_shape(const char* op, const char* name, const Tensor& x, const Tensor& qkv,
                 const Shape& shape) {
-  check_floating(op, name, x);
-  check_same_dtype(op, "qkv", qkv, name, x);
   if (x.shape() != shape) {
     throw ShapeError(str('[', op, "] ", name, ": expected ", shape, " for qkv ", qkv.shape(),
                          ", got ", x.shape()));
   }
   return x.contiguous();
 }
+/// Contiguous, in qkv's wide dtype.
+Tensor wide(const char* op, const char* name, const Tensor& x, const Tensor& qkv,
+            const Shape& shape) {
+  check_floating(op, name, x);
+  check_wide_dtype(op, "qkv", qkv, name, x);
+  return of_shape(op, name, x, qkv, shape);
+}
 Tensor per_key(const char* op, const char* name, const Tensor& x, const Tensor& qkv) {
-  return x.defined() ? like_qkv(op, name, x, qkv, {qkv.dim(0), qkv.dim(1)}) : x;
+  return x.defined() ? wide(op, name, x, qkv, {qkv.dim(0), qkv.dim(1)}) : x;
 }
 
 Attention checked(const char* op, const Attention& saved, const Tensor& qkv,
                   const AttentionOptions& o) {
   const Shape rows{qkv.dim(0), o.num_heads, qkv.dim(1)};
-  return {saved.out, like_qkv(op, "row_max", saved.row_max, qkv, rows),
-          like_qkv(op, "row_sum", saved.row_sum, qkv, rows)};
+  return {saved.out, wide(op, "row_max", saved.row_max, qkv, rows),
+          wide(op, "row_sum", saved.row_sum, qkv, rows)};
 }
 
 }  // namespace
@@ -59,10 +63,12 @@ AttentionGrads attention_grad(const Tensor& qkv, const Tensor& mask, const Tenso
   constexpr const char* op = "attention_grad";
   check_qkv(op, qkv, options);
   const Shape out{qkv.dim(0), qkv.dim(1), options.num_heads * options.v_dim};
+  check_real(op, "dout", dout);
+  check_same_dtype(op, "qkv", qkv, "dout", dout);
   return attention_kernels.on(qkv.device())
       .grad(qkv.contiguous(), per_key(op, "mask", mask, qkv),
             per_key(op, "key_bias", key_bias, qkv), options, checked(op, saved, qkv, options),
-            like_qkv(op, "dout", dout, qkv, out));
+            of_shape(op, "dout", dout, qkv, out));
 }
 
 Tensor attention_map(const Tensor& qkv, const Tensor& mask, const Tensor& key_bias,

@@ -19,11 +19,12 @@ struct AttentionOptions {
 };
 
 struct Attention {
-  Tensor out;               // (N, L, heads * v_dim)
-  Tensor row_max, row_sum;  // (N, heads, L): what the gradient recomputes the probabilities from
+  Tensor out;  // (N, L, heads * v_dim)
+  // (N, heads, L), f32 beside bf16: what the gradient recomputes the probabilities from
+  Tensor row_max, row_sum;
 };
 struct AttentionGrads {
-  Tensor dqkv, dmask, dkey_bias;  // the latter two undefined where the input was
+  Tensor dqkv, dmask, dkey_bias;  // as the inputs; the latter two undefined where the input was
 };
 
 /// Multi-head self-attention with an optional token mask m and an optional bias b per key. Per
@@ -35,11 +36,13 @@ struct AttentionGrads {
 /// Rao et al., "DynamicViT", NeurIPS 2021, arXiv:2106.02034: a hidden token (m = 0) still sees
 /// itself, so no row is empty. The maximum is over the keys with m > 0 and the query itself
 /// (kKept), or over all (kAll).
-///   qkv       f32 or f64 (N, L, heads * (2 qk_dim + v_dim)); a row holds q of all heads, then k of
-///   all heads, then v of all heads mask      (N, L) like qkv, 1 = visible; undefined = all
-///   visible. All ones give the same bits as an undefined mask. key_bias  (N, L) like qkv;
-///   undefined = 0. -inf hides a key from every query, itself included: leave each row a finite
-///   one.
+///   qkv       f32, f64 or bf16 (N, L, heads * (2 qk_dim + v_dim)); a row holds q of all heads,
+///             then k of all heads, then v of all heads
+///   mask      (N, L) like qkv, f32 beside bf16; 1 = visible; undefined = all visible. All ones
+///             give the same bits as an undefined mask.
+///   key_bias  (N, L) like mask; undefined = 0. -inf hides a key from every query, itself included:
+///             leave each row a finite one.
+/// bf16 is widened in cache: products, softmax and probabilities are f32, results are rounded once.
 /// Scores never reach memory. mask_eps > 0 or kAll run through the slow reference kernel. Throws
 /// ShapeError.
 Attention attention(const Tensor& qkv, const Tensor& mask, const Tensor& key_bias,
@@ -55,7 +58,7 @@ AttentionGrads attention_grad(const Tensor& qkv, const Tensor& mask, const Tenso
                               const AttentionOptions& options, const Attention& saved,
                               const Tensor& dout);
 
-/// A (N, heads, L, L), query by key: for methods that look at it. Reference speed.
+/// A (N, heads, L, L), query by key, f32 for bf16: for methods that look at it. Reference speed.
 Tensor attention_map(const Tensor& qkv, const Tensor& mask, const Tensor& key_bias,
                      const AttentionOptions& options, const Attention& saved);
 

@@ -12,9 +12,15 @@
 namespace vtrain {
 namespace {
 
-const AttentionSimd& simd() {
-  return by_level(baseline::attention_simd, avx2::attention_simd, avx512::attention_simd,
-                  avx512_bf16::attention_simd);
+template <class T>
+const AttentionLoops<T>& loops() {
+  const AttentionSimd& simd = by_level(baseline::attention_simd, avx2::attention_simd,
+                                       avx512::attention_simd, avx512_bf16::attention_simd);
+  if constexpr (std::is_same_v<T, float>) {
+    return simd.f32;
+  } else {
+    return simd.bf16;
+  }
 }
 
 namespace reference {
@@ -172,14 +178,15 @@ reference::Head<T> head_of(const Layout& at, int64_t task, const Tensor& qkv, co
 }
 
 bool takes_simd(const Tensor& qkv, const Tensor& mask, const AttentionOptions& o) {
-  return qkv.dtype() == DType::f32 && o.mask_eps == 0 &&
+  return qkv.dtype() != DType::f64 && o.mask_eps == 0 &&
          (o.mask_max == MaskMax::kKept || !mask.defined());
 }
 
-AttentionArrays arrays_of(const Layout& at, const Tensor& qkv, const Tensor& mask,
-                          const Tensor& key_bias, const AttentionOptions& o) {
-  AttentionArrays arrays{};
-  arrays.qkv = qkv.data<float>();
+template <class T>
+AttentionArrays<T> arrays_of(const Layout& at, const Tensor& qkv, const Tensor& mask,
+                             const Tensor& key_bias, const AttentionOptions& o) {
+  AttentionArrays<T> arrays{};
+  arrays.qkv = qkv.data<T>();
   arrays.mask = data_or_null<float>(mask);
   arrays.key_bias = data_or_null<float>(key_bias);
   arrays.heads = at.heads;
@@ -190,9 +197,12 @@ AttentionArrays arrays_of(const Layout& at, const Tensor& qkv, const Tensor& mas
   return arrays;
 }
 
-using Range = void (*)(const AttentionArrays& arrays, int64_t begin, int64_t end, float* scratch);
-void run_simd(const Layout& at, const AttentionArrays& arrays, Range range) {
-  const int64_t each = simd().scratch(arrays);
+template <class T>
+using Range = void (*)(const AttentionArrays<T>& arrays, int64_t begin, int64_t end,
+                       float* scratch);
+template <class T>
+void run_simd(const Layout& at, const AttentionArrays<T>& arrays, Range<T> range) {
+  const int64_t each = loops<T>().scratch(arrays);
   Tensor scratch = Tensor::empty({num_threads(), each});
   float* const memory = scratch.data<float>();
   parallel_for(at.tasks(), at.grain(), [&](int64_t begin, int64_t end, int thread) {
@@ -200,18 +210,35 @@ void run_simd(const Layout& at, const AttentionArrays& arrays, Range range) {
   });
 }
 
+template <class T>
+void forward_simd(const Layout& at, const Tensor& qkv, const Tensor& mask, const Tensor& key_bias,
+                  const AttentionOptions& o, Attention& result) {
+  AttentionArrays<T> arrays = arrays_of<T>(at, qkv, mask, key_bias, o);
+  arrays.out = result.out.data<T>();
+  arrays.row_max = result.row_max.data<float>();
+  arrays.row_sum = result.row_sum.data<float>();
+  run_simd(at, arrays, loops<T>().forward);
+}
+
 Attention forward(const Tensor& qkv, const Tensor& mask, const Tensor& key_bias,
                   const AttentionOptions& o) {
+  const bool is_bf16 = qkv.dtype() == DType::bf16, is_fast = takes_simd(qkv, mask, o);
+  if (is_bf16 && !is_fast) {
+    Attention wide = forward(qkv.to(DType::f32), mask, key_bias, o);
+    wide.out = wide.out.to(DType::bf16);
+    return wide;
+  }
   const Layout at(qkv, o);
+  const DType wide = wide_of(qkv.dtype());
   Attention result{Tensor::empty({at.images, at.length, at.out_row()}, qkv.dtype(), qkv.device()),
-                   Tensor::empty({at.images, at.heads, at.length}, qkv.dtype(), qkv.device()),
-                   Tensor::empty({at.images, at.heads, at.length}, qkv.dtype(), qkv.device())};
-  if (takes_simd(qkv, mask, o)) {
-    AttentionArrays arrays = arrays_of(at, qkv, mask, key_bias, o);
-    arrays.out = result.out.data<float>();
-    arrays.row_max = result.row_max.data<float>();
-    arrays.row_sum = result.row_sum.data<float>();
-    run_simd(at, arrays, simd().forward);
+                   Tensor::empty({at.images, at.heads, at.length}, wide, qkv.device()),
+                   Tensor::empty({at.images, at.heads, at.length}, wide, qkv.device())};
+  if (is_fast) {
+    if (is_bf16) {
+      forward_simd<BFloat16>(at, qkv, mask, key_bias, o, result);
+    } else {
+      forward_simd<float>(at, qkv, mask, key_bias, o, result);
+    }
     return result;
   }
   dispatch_floating("attention", qkv.dtype(), [&]<class T>(T) {
@@ -244,24 +271,40 @@ Tensor sum_of_heads(const Tensor& parts) {
   return total;
 }
 
+template <class T>
+void grad_simd(const Layout& at, const Tensor& qkv, const Tensor& mask, const Tensor& key_bias,
+               const AttentionOptions& o, Attention saved, const Tensor& dout, Tensor& dqkv,
+               Tensor& dmask, Tensor& dbias) {
+  AttentionArrays<T> arrays = arrays_of<T>(at, qkv, mask, key_bias, o);
+  arrays.row_max = saved.row_max.data<float>();
+  arrays.row_sum = saved.row_sum.data<float>();
+  arrays.dout = dout.data<T>();
+  arrays.dqkv = dqkv.data<T>();
+  arrays.dmask = data_or_null<float>(dmask);
+  arrays.dkey_bias = data_or_null<float>(dbias);
+  run_simd(at, arrays, loops<T>().backward);
+}
+
 AttentionGrads grad(const Tensor& qkv, const Tensor& mask, const Tensor& key_bias,
                     const AttentionOptions& o, const Attention& saved, const Tensor& dout) {
+  const bool is_bf16 = qkv.dtype() == DType::bf16, is_fast = takes_simd(qkv, mask, o);
+  if (is_bf16 && !is_fast) {
+    AttentionGrads wide = grad(qkv.to(DType::f32), mask, key_bias, o, saved, dout.to(DType::f32));
+    wide.dqkv = wide.dqkv.to(DType::bf16);
+    return wide;
+  }
   const Layout at(qkv, o);
+  const DType wide = wide_of(qkv.dtype());
   Tensor dqkv, dmask, dbias;  // the last two per head
-  if (mask.defined()) dmask = zeros({at.images, at.heads, at.length}, qkv.dtype(), qkv.device());
-  if (key_bias.defined())
-    dbias = zeros({at.images, at.heads, at.length}, qkv.dtype(), qkv.device());
-  if (takes_simd(qkv, mask, o)) {
+  if (mask.defined()) dmask = zeros({at.images, at.heads, at.length}, wide, qkv.device());
+  if (key_bias.defined()) dbias = zeros({at.images, at.heads, at.length}, wide, qkv.device());
+  if (is_fast) {
     dqkv = empty_like(qkv);
-    Attention rows = saved;
-    AttentionArrays arrays = arrays_of(at, qkv, mask, key_bias, o);
-    arrays.row_max = rows.row_max.data<float>();
-    arrays.row_sum = rows.row_sum.data<float>();
-    arrays.dout = dout.data<float>();
-    arrays.dqkv = dqkv.data<float>();
-    arrays.dmask = data_or_null<float>(dmask);
-    arrays.dkey_bias = data_or_null<float>(dbias);
-    run_simd(at, arrays, simd().backward);
+    if (is_bf16) {
+      grad_simd<BFloat16>(at, qkv, mask, key_bias, o, saved, dout, dqkv, dmask, dbias);
+    } else {
+      grad_simd<float>(at, qkv, mask, key_bias, o, saved, dout, dqkv, dmask, dbias);
+    }
   } else {
     dqkv = zeros_like(qkv);
     dispatch_floating("attention_grad", qkv.dtype(), [&]<class T>(T) {
@@ -287,6 +330,7 @@ AttentionGrads grad(const Tensor& qkv, const Tensor& mask, const Tensor& key_bia
 
 Tensor map(const Tensor& qkv, const Tensor& mask, const Tensor& key_bias, const AttentionOptions& o,
            const Attention& saved) {
+  if (qkv.dtype() == DType::bf16) return map(qkv.to(DType::f32), mask, key_bias, o, saved);
   const Layout at(qkv, o);
   Tensor result =
       Tensor::empty({at.images, at.heads, at.length, at.length}, qkv.dtype(), qkv.device());

@@ -4,6 +4,10 @@
 // one operand is broadcast and the other read in whole vectors. Only Q and dO have to be transposed
 // for it. On one AVX-512 core with 208 GFLOP/s of FMA: 93 forward and 109 backward at L = 50, head
 // width 32; 139 and 147 at L = 197, width 64 (4 and 10 L^2 d per head counted).
+//
+// bf16 is widened where an operand is packed and rounded where a result leaves: products and
+// softmax are those of f32, on exact inputs. Instructions that multiply bf16 would need the
+// probabilities rounded, and pay only where they are matrix instructions (AMX).
 #include "tensor/ops/attention_simd.h"
 
 #include "tensor/simd.h"
@@ -152,7 +156,8 @@ void for_query_vectors(int64_t width, const F& f) {
 
 /// One task's matrices inside the packed tensors, and the scratch of a thread.
 struct Head {
-  Head(const AttentionArrays& a, int64_t task)
+  template <class T>
+  Head(const AttentionArrays<T>& a, int64_t task)
       : length(a.length),
         qk_dim(a.qk_dim),
         v_dim(a.v_dim),
@@ -172,7 +177,8 @@ struct Head {
 };
 
 struct Scratch {
-  Scratch(const AttentionArrays& a, float* p) : begin(p) {
+  template <class T>
+  Scratch(const AttentionArrays<T>& a, float* p) : begin(p) {
     const auto take = [&p](int64_t n) {
       float* const part = p;
       p += (n + 15) / 16 * 16;
@@ -188,15 +194,47 @@ struct Scratch {
     dout = take(kQueries * padded(a.v_dim));
     row_max = take(kQueries);
     row_sum = take(kQueries);
+    const int64_t rounds = sizeof(T) < sizeof(float);  // results in f32, until they are complete
+    out = take(rounds * kQueries * padded(a.v_dim));
+    dq = take(rounds * kQueries * padded(a.qk_dim));
+    dk = take(rounds * a.length * padded(a.qk_dim));
+    dv = take(rounds * a.length * padded(a.v_dim));
     end = p;
   }
   float *begin, *scores, *grads, *q_transposed, *dout_transposed, *k, *v, *q, *dout, *row_max,
-      *row_sum, *end;
+      *row_sum, *out, *dq, *dk, *dv, *end;
 };
 
-int64_t scratch(const AttentionArrays& arrays) {
+template <class T>
+int64_t scratch(const AttentionArrays<T>& arrays) {
   const Scratch s(arrays, nullptr);
   return s.end - s.begin;
+}
+
+/// A matrix that products read or write as floats: f32 where it lies, bf16 in `room`, whose rows
+/// have whole vectors.
+template <class Float>  // float or const float
+struct Rows {
+  Float* data;
+  int64_t stride;
+};
+Rows<const float> readable(const float* x, int64_t stride, int64_t, int64_t, float*) {
+  return {x, stride};
+}
+Rows<const float> readable(const BFloat16* x, int64_t stride, int64_t rows, int64_t cols,
+                           float* room) {
+  pack(x, stride, rows, cols, room);
+  return {room, padded(cols)};
+}
+Rows<float> writable(float* y, int64_t stride, int64_t, float*) { return {y, stride}; }
+Rows<float> writable(BFloat16*, int64_t, int64_t cols, float* room) { return {room, padded(cols)}; }
+void finish(const Rows<float>&, float*, int64_t, int64_t, int64_t) {}
+void finish(const Rows<float>& from, BFloat16* y, int64_t stride, int64_t rows, int64_t cols) {
+  for (int64_t i = 0; i < rows; ++i) {
+    for_vectors(cols, [&](auto at) {
+      at.store_to(y + i * stride, at.load_from(from.data + i * from.stride));
+    });
+  }
 }
 
 /// f(first query, queries) over even blocks of at most kQueries, whole vectors but for the last.
@@ -210,14 +248,16 @@ void for_blocks(int64_t length, const F& f) {
   }
 }
 
-void forward_task(const AttentionArrays& arrays, int64_t task, const Scratch& s) {
+template <class T>
+void forward_task(const AttentionArrays<T>& arrays, int64_t task, const Scratch& s) {
   const Head h(arrays, task);
   pack(arrays.qkv + h.v, h.row, h.length, h.v_dim, s.v);
+  const Rows<const float> k = readable(arrays.qkv + h.k, h.row, h.length, h.qk_dim, s.k);
   for_blocks(h.length, [&](int64_t first, int64_t queries) {
     const int64_t width = padded(queries);
     pack_transposed(arrays.qkv + h.q + first * h.row, h.row, queries, h.qk_dim, s.q_transposed);
-    multiply<false>({.a = arrays.qkv + h.k,
-                     .a_stride = h.row,
+    multiply<false>({.a = k.data,
+                     .a_stride = k.stride,
                      .b = s.q_transposed,
                      .b_stride = width,
                      .c = s.scores,
@@ -242,20 +282,24 @@ void forward_task(const AttentionArrays& arrays, int64_t task, const Scratch& s)
       row_sum[i] = s.row_sum[i];
     }
     for (int64_t i = 0; i < width; i += kLanes) store(s.row_sum + i, 1.0f / load(s.row_sum + i));
+    T* const result = arrays.out + h.out + first * h.out_row;
+    const Rows<float> out = writable(result, h.out_row, h.v_dim, s.out);
     multiply<true>({.a = s.scores,
                     .a_stride = width,
                     .b = s.v,
                     .b_stride = padded(h.v_dim),
-                    .c = arrays.out + h.out + first * h.out_row,
-                    .c_stride = h.out_row,
+                    .c = out.data,
+                    .c_stride = out.stride,
                     .rows = queries,
                     .cols = h.v_dim,
                     .depth = h.length,
                     .row_scale = s.row_sum});
+    finish(out, result, h.out_row, queries, h.v_dim);
   });
 }
 
-void backward_task(const AttentionArrays& arrays, int64_t task, const Scratch& s) {
+template <class T>
+void backward_task(const AttentionArrays<T>& arrays, int64_t task, const Scratch& s) {
   const Head h(arrays, task);
   float* const dbias = arrays.dkey_bias ? arrays.dkey_bias + task * h.length : nullptr;
   float* const dmask = arrays.dmask ? arrays.dmask + task * h.length : nullptr;
@@ -265,16 +309,21 @@ void backward_task(const AttentionArrays& arrays, int64_t task, const Scratch& s
   }
   const int64_t qk_width = padded(h.qk_dim), v_width = padded(h.v_dim);
   pack(arrays.qkv + h.k, h.row, h.length, h.qk_dim, s.k);
+  const Rows<const float> k{s.k, qk_width},
+      v = readable(arrays.qkv + h.v, h.row, h.length, h.v_dim, s.v);
+  T *const dk_result = arrays.dqkv + h.k, *const dv_result = arrays.dqkv + h.v;
+  const Rows<float> dk = writable(dk_result, h.row, h.qk_dim, s.dk),
+                    dv = writable(dv_result, h.row, h.v_dim, s.dv);
   for_blocks(h.length, [&](int64_t first, int64_t queries) {
     const int64_t width = padded(queries);
-    const float* const q = arrays.qkv + h.q + first * h.row;
-    const float* const dout = arrays.dout + h.out + first * h.out_row;
+    const T* const q = arrays.qkv + h.q + first * h.row;
+    const T* const dout = arrays.dout + h.out + first * h.out_row;
     pack(q, h.row, queries, h.qk_dim, s.q);
     pack(dout, h.out_row, queries, h.v_dim, s.dout);
     pack_transposed(q, h.row, queries, h.qk_dim, s.q_transposed);
     pack_transposed(dout, h.out_row, queries, h.v_dim, s.dout_transposed);
-    multiply<false>({.a = arrays.qkv + h.k,
-                     .a_stride = h.row,
+    multiply<false>({.a = k.data,
+                     .a_stride = k.stride,
                      .b = s.q_transposed,
                      .b_stride = width,
                      .c = s.scores,
@@ -282,8 +331,8 @@ void backward_task(const AttentionArrays& arrays, int64_t task, const Scratch& s
                      .rows = h.length,
                      .cols = width,
                      .depth = h.qk_dim});
-    multiply<false>({.a = arrays.qkv + h.v,
-                     .a_stride = h.row,
+    multiply<false>({.a = v.data,
+                     .a_stride = v.stride,
                      .b = s.dout_transposed,
                      .b_stride = width,
                      .c = s.grads,
@@ -311,21 +360,24 @@ void backward_task(const AttentionArrays& arrays, int64_t task, const Scratch& s
                       .dmask = dmask};
       softmax_grad<V>(keys, s.row_max + i, s.row_sum + i);
     });
+    T* const dq_result = arrays.dqkv + h.q + first * h.row;
+    const Rows<float> dq = writable(dq_result, h.row, h.qk_dim, s.dq);
     multiply<true>({.a = s.grads,
                     .a_stride = width,
                     .b = s.k,
                     .b_stride = qk_width,
-                    .c = arrays.dqkv + h.q + first * h.row,
-                    .c_stride = h.row,
+                    .c = dq.data,
+                    .c_stride = dq.stride,
                     .rows = queries,
                     .cols = h.qk_dim,
                     .depth = h.length});
+    finish(dq, dq_result, h.row, queries, h.qk_dim);
     multiply<false>({.a = s.grads,
                      .a_stride = width,
                      .b = s.q,
                      .b_stride = qk_width,
-                     .c = arrays.dqkv + h.k,
-                     .c_stride = h.row,
+                     .c = dk.data,
+                     .c_stride = dk.stride,
                      .rows = h.length,
                      .cols = h.qk_dim,
                      .depth = queries,
@@ -334,26 +386,31 @@ void backward_task(const AttentionArrays& arrays, int64_t task, const Scratch& s
                      .a_stride = width,
                      .b = s.dout,
                      .b_stride = v_width,
-                     .c = arrays.dqkv + h.v,
-                     .c_stride = h.row,
+                     .c = dv.data,
+                     .c_stride = dv.stride,
                      .rows = h.length,
                      .cols = h.v_dim,
                      .depth = queries,
                      .accumulate = first > 0});
   });
+  finish(dk, dk_result, h.row, h.length, h.qk_dim);
+  finish(dv, dv_result, h.row, h.length, h.v_dim);
 }
 
-void forward(const AttentionArrays& arrays, int64_t begin, int64_t end, float* memory) {
+template <class T>
+void forward(const AttentionArrays<T>& arrays, int64_t begin, int64_t end, float* memory) {
   const Scratch s(arrays, memory);
   for (int64_t task = begin; task < end; ++task) forward_task(arrays, task, s);
 }
-void backward(const AttentionArrays& arrays, int64_t begin, int64_t end, float* memory) {
+template <class T>
+void backward(const AttentionArrays<T>& arrays, int64_t begin, int64_t end, float* memory) {
   const Scratch s(arrays, memory);
   for (int64_t task = begin; task < end; ++task) backward_task(arrays, task, s);
 }
 
 }  // namespace
 
-const AttentionSimd attention_simd = {scratch, forward, backward};
+const AttentionSimd attention_simd = {{scratch<float>, forward<float>, backward<float>},
+                                      {scratch<BFloat16>, forward<BFloat16>, backward<BFloat16>}};
 
 }  // namespace vtrain::VTRAIN_LEVEL

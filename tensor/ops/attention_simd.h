@@ -2,19 +2,22 @@
 
 #include <cstdint>
 
+#include "tensor/bfloat16.h"
+
 namespace vtrain {
 
-/// Contiguous f32 arrays of one call; a task is one (image, head), numbered image * heads + head.
-/// Null where the op has none.
+/// Contiguous arrays of one call, T float or BFloat16; a task is one (image, head), numbered image
+/// * heads + head. Null where the op has none.
+template <class T>
 struct AttentionArrays {
-  const float* qkv;       // (N, L, heads * (2 qk_dim + v_dim))
+  const T* qkv;           // (N, L, heads * (2 qk_dim + v_dim))
   const float* mask;      // (N, L)
   const float* key_bias;  // (N, L)
-  const float* dout;      // (N, L, heads * v_dim)
-  float* out;             // (N, L, heads * v_dim)
+  const T* dout;          // (N, L, heads * v_dim)
+  T* out;                 // (N, L, heads * v_dim)
   float* row_max;         // (N, heads, L)
   float* row_sum;         // (N, heads, L)
-  float* dqkv;            // like qkv
+  T* dqkv;                // like qkv
   float* dmask;           // (N, heads, L): a head's share
   float* dkey_bias;       // (N, heads, L): a head's share
   int64_t heads, length, qk_dim, v_dim;
@@ -22,11 +25,16 @@ struct AttentionArrays {
 };
 
 /// eps = 0, the maximum over visible keys.
-struct AttentionSimd {
+template <class T>
+struct AttentionLoops {
   int64_t (*scratch)(
-      const AttentionArrays& arrays);  // floats that a thread must bring, 64-byte aligned
-  void (*forward)(const AttentionArrays& arrays, int64_t begin, int64_t end, float* scratch);
-  void (*backward)(const AttentionArrays& arrays, int64_t begin, int64_t end, float* scratch);
+      const AttentionArrays<T>& arrays);  // floats that a thread must bring, 64-byte aligned
+  void (*forward)(const AttentionArrays<T>& arrays, int64_t begin, int64_t end, float* scratch);
+  void (*backward)(const AttentionArrays<T>& arrays, int64_t begin, int64_t end, float* scratch);
+};
+struct AttentionSimd {
+  AttentionLoops<float> f32;
+  AttentionLoops<BFloat16> bf16;
 };
 
 namespace baseline {

@@ -4,12 +4,12 @@ namespace vtrain {
 namespace {
 
 void check(const char* op, const char* name, const Tensor& x, const Tensor& targets) {
-  check_floating(op, name, x);
+  check_real(op, name, x);
   check_floating(op, "targets", targets);
   if (x.ndim() != 2)
     throw ShapeError(str('[', op, "] ", name, ": expected (N, K), got ", x.shape()));
   check_same_shape(op, name, x, "targets", targets);
-  check_same_dtype(op, name, x, "targets", targets);
+  check_wide_dtype(op, name, x, "targets", targets);
 }
 
 }  // namespace
@@ -22,6 +22,7 @@ CrossEntropy cross_entropy(const Tensor& logits, const Tensor& targets) {
 
 Tensor cross_entropy_grad(const Tensor& probabilities, const Tensor& targets, const Tensor& dloss) {
   constexpr const char* op = "cross_entropy_grad";
+  check_floating(op, "probabilities", probabilities);
   check(op, "probabilities", probabilities, targets);
   check_floating(op, "dloss", dloss);
   check_same_dtype(op, "probabilities", probabilities, "dloss", dloss);

@@ -13,28 +13,33 @@ int64_t grain_of(int64_t classes) {
 }
 
 /// One sample; returns its loss.
-template <class T>
-T forward_row(const T* logits, const T* targets, int64_t classes, T* probabilities) {
+template <class T, class Wide = Compute<T>>
+Wide forward_row(const T* logits, const Wide* targets, int64_t classes, Wide* probabilities) {
   if (classes == 0) return 0;
-  const double top = static_cast<double>(*std::max_element(logits, logits + classes));
+  const auto logit = [logits](int64_t k) {
+    return static_cast<double>(static_cast<Wide>(logits[k]));
+  };
+  const double top = logit(std::max_element(logits, logits + classes) - logits);
   double sum = 0, loss = 0;
-  for (int64_t k = 0; k < classes; ++k) sum += std::exp(static_cast<double>(logits[k]) - top);
+  for (int64_t k = 0; k < classes; ++k) sum += std::exp(logit(k) - top);
   const double log_sum = std::log(sum);
   for (int64_t k = 0; k < classes; ++k) {
-    const double log_p = static_cast<double>(logits[k]) - top - log_sum;
-    probabilities[k] = static_cast<T>(std::exp(log_p));
+    const double log_p = logit(k) - top - log_sum;
+    probabilities[k] = static_cast<Wide>(std::exp(log_p));
     if (targets[k] != 0) loss -= static_cast<double>(targets[k]) * log_p;
   }
-  return static_cast<T>(loss);
+  return static_cast<Wide>(loss);
 }
 
 CrossEntropy forward(const Tensor& logits, const Tensor& targets) {
   const int64_t samples = logits.dim(0), classes = logits.dim(1);
-  CrossEntropy result{Tensor::empty({samples}, logits.dtype(), logits.device()),
-                      empty_like(logits)};
-  dispatch_floating("cross_entropy", logits.dtype(), [&]<class T>(T) {
-    const T *const x = logits.data<T>(), *const t = targets.data<T>();
-    T *const loss = result.loss.data<T>(), *const p = result.probabilities.data<T>();
+  CrossEntropy result{Tensor::empty({samples}, targets.dtype(), logits.device()),
+                      empty_like(targets)};
+  dispatch_real("cross_entropy", logits.dtype(), [&]<class T>(T) {
+    using Wide = Compute<T>;
+    const T* const x = logits.data<T>();
+    const Wide* const t = targets.data<Wide>();
+    Wide *const loss = result.loss.data<Wide>(), *const p = result.probabilities.data<Wide>();
     parallel_for(samples, grain_of(classes), [&](int64_t begin, int64_t end) {
       for (int64_t n = begin; n < end; ++n)
         loss[n] = forward_row(x + n * classes, t + n * classes, classes, p + n * classes);

@@ -7,7 +7,7 @@ namespace vtrain {
 
 /// y = x * Phi(x), Phi the standard normal distribution: 0.5 * x * (1 + erf(x / sqrt(2))), not its
 /// tanh approximation. Hendrycks, Gimpel, "Gaussian Error Linear Units", arXiv:1606.08415.
-///   x  f32 or f64, any shape    y  like x
+///   x  f32, f64 or bf16, any shape    y  like x; bf16 computes in f32
 Tensor gelu(const Tensor& x);
 
 /// dx = dy * (Phi(x) + x * phi(x)), phi the density. All three have one shape and dtype.

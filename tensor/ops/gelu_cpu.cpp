@@ -11,8 +11,15 @@ namespace {
 
 constexpr int64_t kGrain = 16384;
 
-const GeluSimd& simd() {
-  return by_level(baseline::gelu_simd, avx2::gelu_simd, avx512::gelu_simd, avx512_bf16::gelu_simd);
+template <class T>
+const GeluLoops<T>& loops() {
+  const GeluSimd& simd =
+      by_level(baseline::gelu_simd, avx2::gelu_simd, avx512::gelu_simd, avx512_bf16::gelu_simd);
+  if constexpr (std::is_same_v<T, float>) {
+    return simd.f32;
+  } else {
+    return simd.bf16;
+  }
 }
 
 namespace reference {
@@ -35,14 +42,14 @@ void grad(const T* x, const T* dy, T* dx, int64_t n) {
 
 Tensor forward(const Tensor& x) {
   Tensor y = empty_like(x);
-  dispatch_floating("gelu", x.dtype(), [&]<class T>(T) {
+  dispatch_real("gelu", x.dtype(), [&]<class T>(T) {
     const T* const from = x.data<T>();
     T* const to = y.data<T>();
     parallel_for(x.numel(), kGrain, [&](int64_t begin, int64_t end) {
-      if constexpr (std::is_same_v<T, float>) {
-        simd().forward(from + begin, to + begin, end - begin);
-      } else {
+      if constexpr (std::is_same_v<T, double>) {
         reference::forward(from + begin, to + begin, end - begin);
+      } else {
+        loops<T>().forward(from + begin, to + begin, end - begin);
       }
     });
   });
@@ -51,14 +58,14 @@ Tensor forward(const Tensor& x) {
 
 Tensor grad(const Tensor& x, const Tensor& dy) {
   Tensor dx = empty_like(x);
-  dispatch_floating("gelu_grad", x.dtype(), [&]<class T>(T) {
+  dispatch_real("gelu_grad", x.dtype(), [&]<class T>(T) {
     const T *const from = x.data<T>(), *const slope = dy.data<T>();
     T* const to = dx.data<T>();
     parallel_for(x.numel(), kGrain, [&](int64_t begin, int64_t end) {
-      if constexpr (std::is_same_v<T, float>) {
-        simd().grad(from + begin, slope + begin, to + begin, end - begin);
-      } else {
+      if constexpr (std::is_same_v<T, double>) {
         reference::grad(from + begin, slope + begin, to + begin, end - begin);
+      } else {
+        loops<T>().grad(from + begin, slope + begin, to + begin, end - begin);
       }
     });
   });

@@ -26,7 +26,8 @@ Normal normal(Vec x) {
   return {bell, bell * (p * t)};
 }
 
-void forward(const float* x, float* y, int64_t n) {
+template <class T>
+void forward(const T* x, T* y, int64_t n) {
   for_vectors(n, [&](auto at) {
     const Vec v = at.load_from(x);
     const Vec size =
@@ -35,7 +36,8 @@ void forward(const float* x, float* y, int64_t n) {
   });
 }
 
-void grad(const float* x, const float* dy, float* dx, int64_t n) {
+template <class T>
+void grad(const T* x, const T* dy, T* dx, int64_t n) {
   for_vectors(n, [&](auto at) {
     const Vec v = at.load_from(x);
     const Normal f = normal(v);
@@ -47,6 +49,6 @@ void grad(const float* x, const float* dy, float* dx, int64_t n) {
 
 }  // namespace
 
-const GeluSimd gelu_simd = {forward, grad};
+const GeluSimd gelu_simd = {{forward<float>, grad<float>}, {forward<BFloat16>, grad<BFloat16>}};
 
 }  // namespace vtrain::VTRAIN_LEVEL

@@ -2,11 +2,19 @@
 
 #include <cstdint>
 
+#include "tensor/bfloat16.h"
+
 namespace vtrain {
 
+/// On n elements of T: float, or BFloat16 that is widened.
+template <class T>
+struct GeluLoops {
+  void (*forward)(const T* x, T* y, int64_t n);
+  void (*grad)(const T* x, const T* dy, T* dx, int64_t n);
+};
 struct GeluSimd {
-  void (*forward)(const float* x, float* y, int64_t n);
-  void (*grad)(const float* x, const float* dy, float* dx, int64_t n);
+  GeluLoops<float> f32;
+  GeluLoops<BFloat16> bf16;
 };
 
 namespace baseline {

@@ -9,6 +9,7 @@ Tensor checked_index(const char* op, const Tensor& index, int64_t length) {
   if (index.dtype() != DType::i32)
     throw ShapeError(str('[', op, "] index: expected i32, got ", index.text()));
   Tensor contiguous = index.contiguous();
+  if (index.device() != Device{}) return contiguous;  // its entries are the device's to check
   const int32_t* const p = contiguous.data<int32_t>();
   for (int64_t i = 0; i < contiguous.numel(); ++i) {
     if (p[i] < 0 || p[i] >= length) {

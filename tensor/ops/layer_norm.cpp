@@ -4,7 +4,7 @@ namespace vtrain {
 namespace {
 
 void check_rows(const char* op, const Tensor& x) {
-  check_floating(op, "x", x);
+  check_real(op, "x", x);
   if (x.ndim() == 0) throw ShapeError(str('[', op, "] x ", x.shape(), ": expected (..., C)"));
 }
 
@@ -12,7 +12,7 @@ void check_rows(const char* op, const Tensor& x) {
 Tensor vector_like(const char* op, const char* name, const Tensor& v, const Tensor& x,
                    const char* what, int64_t length) {
   if (!v.defined()) return v;
-  check_same_dtype(op, "x", x, name, v);
+  check_wide_dtype(op, "x", x, name, v);
   if (v.shape() != Shape{length}) {
     throw ShapeError(str('[', op, "] ", name, ' ', v.shape(), ": expected (", length, "), one per ",
                          what, " of x ", x.shape()));
@@ -36,7 +36,7 @@ LayerNormGrads layer_norm_grad(const Tensor& x, const Tensor& weight, const Tens
                                const Tensor& rstd, const Tensor& dy) {
   constexpr const char* op = "layer_norm_grad";
   check_rows(op, x);
-  check_floating(op, "dy", dy);
+  check_real(op, "dy", dy);
   check_same_shape(op, "x", x, "dy", dy);
   check_same_dtype(op, "x", x, "dy", dy);
   check_floating(op, "mean", mean);

@@ -5,7 +5,7 @@
 
 namespace vtrain {
 
-/// y as x; mean and rstd (rows), rows = x.numel() / C, what the gradient needs.
+/// y as x; mean and rstd (rows), rows = x.numel() / C, what the gradient needs: f32 beside bf16.
 struct LayerNormOutput {
   Tensor y, mean, rstd;
 };
@@ -16,14 +16,15 @@ struct LayerNormGrads {
 /// y = (x - mean) * rstd * weight + bias with mean and rstd = 1 / sqrt(variance + eps) of every
 /// row; the variance is the biased one, of the centred row. Ba, Kiros, Hinton, "Layer
 /// Normalization", arXiv:1607.06450.
-///   x  f32 or f64 (..., C)    weight, bias  (C) like x, or undefined for 1 and 0
+///   x  f32, f64 or bf16 (..., C)    weight, bias  (C) like x, f32 beside bf16, or undefined for
+///   1 and 0
 /// Throws ShapeError.
 LayerNormOutput layer_norm(const Tensor& x, const Tensor& weight, const Tensor& bias, double eps);
 
 /// With xhat = (x - mean) * rstd and g = dy * weight:
 ///   dx = rstd * (g - mean(g) - xhat * mean(g * xhat))    dweight = sum over rows of dy * xhat
 ///   dbias = sum over rows of dy
-/// dweight and dbias (C) are computed for an undefined weight too.
+/// dweight and dbias (C) are computed for an undefined weight too; they are f32 beside bf16.
 LayerNormGrads layer_norm_grad(const Tensor& x, const Tensor& weight, const Tensor& mean,
                                const Tensor& rstd, const Tensor& dy);
 

@@ -13,11 +13,17 @@ namespace {
 
 constexpr int64_t kGrainElements = 8192;
 constexpr int64_t kRowsPerSum =
-    128;  // columns are summed in T over so many rows, these sums in double
+    128;  // columns are summed in f32 or f64 over so many rows, these sums in double
 
-const LayerNormSimd& simd() {
-  return by_level(baseline::layer_norm_simd, avx2::layer_norm_simd, avx512::layer_norm_simd,
-                  avx512_bf16::layer_norm_simd);
+template <class T>
+const LayerNormLoops<T>& loops() {
+  const LayerNormSimd& simd = by_level(baseline::layer_norm_simd, avx2::layer_norm_simd,
+                                       avx512::layer_norm_simd, avx512_bf16::layer_norm_simd);
+  if constexpr (std::is_same_v<T, float>) {
+    return simd.f32;
+  } else {
+    return simd.bf16;
+  }
 }
 
 namespace reference {
@@ -67,22 +73,23 @@ int64_t grain_of(int64_t channels) {
 
 LayerNormOutput forward(const Tensor& x, const Tensor& weight, const Tensor& bias, double eps) {
   const int64_t channels = x.dim(-1), rows = channels > 0 ? x.numel() / channels : 0;
-  LayerNormOutput result{empty_like(x), Tensor::empty({rows}, x.dtype(), x.device()),
-                         Tensor::empty({rows}, x.dtype(), x.device())};
-  dispatch_floating("layer_norm", x.dtype(), [&]<class T>(T) {
-    const T *const in = x.data<T>(), *const w = data_or_null<T>(weight),
-                   *const b = data_or_null<T>(bias);
-    T *const y = result.y.data<T>(), *const mean = result.mean.data<T>(),
-             *const rstd = result.rstd.data<T>();
+  const DType wide = wide_of(x.dtype());
+  LayerNormOutput result{empty_like(x), Tensor::empty({rows}, wide, x.device()),
+                         Tensor::empty({rows}, wide, x.device())};
+  dispatch_real("layer_norm", x.dtype(), [&]<class T>(T) {
+    using Wide = Compute<T>;
+    const T* const in = x.data<T>();
+    const Wide *const w = data_or_null<Wide>(weight), *const b = data_or_null<Wide>(bias);
+    T* const y = result.y.data<T>();
+    Wide *const mean = result.mean.data<Wide>(), *const rstd = result.rstd.data<Wide>();
     parallel_for(rows, grain_of(channels), [&](int64_t begin, int64_t end) {
       const T* const from = in + begin * channels;
       T* const to = y + begin * channels;
-      if constexpr (std::is_same_v<T, float>) {
-        simd().forward(from, w, b, end - begin, channels, static_cast<T>(eps), to, mean + begin,
-                       rstd + begin);
+      if constexpr (std::is_same_v<T, double>) {
+        reference::forward(from, w, b, end - begin, channels, eps, to, mean + begin, rstd + begin);
       } else {
-        reference::forward(from, w, b, end - begin, channels, static_cast<T>(eps), to, mean + begin,
-                           rstd + begin);
+        loops<T>().forward(from, w, b, end - begin, channels, static_cast<float>(eps), to,
+                           mean + begin, rstd + begin);
       }
     });
   });
@@ -92,43 +99,45 @@ LayerNormOutput forward(const Tensor& x, const Tensor& weight, const Tensor& bia
 LayerNormGrads grad(const Tensor& x, const Tensor& weight, const Tensor& mean, const Tensor& rstd,
                     const Tensor& dy) {
   const int64_t channels = x.dim(-1), rows = mean.numel();
-  LayerNormGrads result{empty_like(x), Tensor::empty({channels}, x.dtype(), x.device()),
-                        Tensor::empty({channels}, x.dtype(), x.device())};
-  dispatch_floating("layer_norm_grad", x.dtype(), [&]<class T>(T) {
-    const T *const in = x.data<T>(), *const w = data_or_null<T>(weight),
-                   *const slope = dy.data<T>();
-    const T *const m = mean.data<T>(), *const s = rstd.data<T>();
+  const DType wide = wide_of(x.dtype());
+  LayerNormGrads result{empty_like(x), Tensor::empty({channels}, wide, x.device()),
+                        Tensor::empty({channels}, wide, x.device())};
+  dispatch_real("layer_norm_grad", x.dtype(), [&]<class T>(T) {
+    using Wide = Compute<T>;
+    const T *const in = x.data<T>(), *const slope = dy.data<T>();
+    const Wide *const w = data_or_null<Wide>(weight), *const m = mean.data<Wide>(),
+                      *const s = rstd.data<Wide>();
     T* const dx = result.dx.data<T>();
     // A thread's dweight and dbias behind each other, and what it sums over kRowsPerSum rows.
     const auto threads = static_cast<size_t>(num_threads()),
                width = static_cast<size_t>(2 * channels);
     std::vector<double> sums(threads * width);
-    std::vector<T> parts(threads * width);
+    std::vector<Wide> parts(threads * width);
     parallel_for(rows, grain_of(channels), [&](int64_t begin, int64_t end, int thread) {
       double* const sum = sums.data() + static_cast<size_t>(thread) * width;
-      T* const part = parts.data() + static_cast<size_t>(thread) * width;
+      Wide* const part = parts.data() + static_cast<size_t>(thread) * width;
       for (int64_t r = begin; r < end; r += kRowsPerSum) {
         const int64_t count = std::min(kRowsPerSum, end - r), at = r * channels;
-        std::fill_n(part, width, T(0));
-        if constexpr (std::is_same_v<T, float>) {
-          simd().grad(in + at, w, m + r, s + r, slope + at, count, channels, dx + at, part,
-                      part + channels);
-        } else {
+        std::fill_n(part, width, Wide(0));
+        if constexpr (std::is_same_v<T, double>) {
           reference::grad(in + at, w, m + r, s + r, slope + at, count, channels, dx + at, part,
+                          part + channels);
+        } else {
+          loops<T>().grad(in + at, w, m + r, s + r, slope + at, count, channels, dx + at, part,
                           part + channels);
         }
         for (size_t i = 0; i < width; ++i) sum[i] += static_cast<double>(part[i]);
       }
     });
-    T *const dweight = result.dweight.data<T>(), *const dbias = result.dbias.data<T>();
+    Wide *const dweight = result.dweight.data<Wide>(), *const dbias = result.dbias.data<Wide>();
     for (int64_t c = 0; c < channels; ++c) {
       double weight_sum = 0, bias_sum = 0;
       for (size_t t = 0; t < threads; ++t) {
         weight_sum += sums[t * width + static_cast<size_t>(c)];
         bias_sum += sums[t * width + static_cast<size_t>(channels + c)];
       }
-      dweight[c] = static_cast<T>(weight_sum);
-      dbias[c] = static_cast<T>(bias_sum);
+      dweight[c] = static_cast<Wide>(weight_sum);
+      dbias[c] = static_cast<Wide>(bias_sum);
     }
   });
   return result;

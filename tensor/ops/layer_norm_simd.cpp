@@ -5,8 +5,9 @@
 namespace vtrain::VTRAIN_LEVEL {
 namespace {
 
-void forward(const float* x, const float* weight, const float* bias, int64_t rows, int64_t channels,
-             float eps, float* y, float* mean, float* rstd) {
+template <class T>
+void forward(const T* x, const float* weight, const float* bias, int64_t rows, int64_t channels,
+             float eps, T* y, float* mean, float* rstd) {
   const float share = 1.0f / static_cast<float>(channels);
   for (int64_t r = 0; r < rows; ++r, x += channels, y += channels) {
     Vec sum{}, squares{};
@@ -29,9 +30,9 @@ void forward(const float* x, const float* weight, const float* bias, int64_t row
 }
 
 /// R rows at once, so that the column sums are read and written once for all of them.
-template <int R>
-void grad_rows(const float* x, const float* weight, const float* mean, const float* rstd,
-               const float* dy, int64_t channels, float* dx, float* dweight, float* dbias) {
+template <int R, class T>
+void grad_rows(const T* x, const float* weight, const float* mean, const float* rstd, const T* dy,
+               int64_t channels, T* dx, float* dweight, float* dbias) {
   const float share = 1.0f / static_cast<float>(channels);
   Vec g_sum[R] = {}, dot[R] = {};
   for_vectors(channels, [&](auto at) {
@@ -65,9 +66,9 @@ void grad_rows(const float* x, const float* weight, const float* mean, const flo
   });
 }
 
-void grad(const float* x, const float* weight, const float* mean, const float* rstd,
-          const float* dy, int64_t rows, int64_t channels, float* dx, float* dweight,
-          float* dbias) {
+template <class T>
+void grad(const T* x, const float* weight, const float* mean, const float* rstd, const T* dy,
+          int64_t rows, int64_t channels, T* dx, float* dweight, float* dbias) {
   int64_t r = 0;
   for (; r + 4 <= rows; r += 4) {
     grad_rows<4>(x + r * channels, weight, mean + r, rstd + r, dy + r * channels, channels,
@@ -81,6 +82,7 @@ void grad(const float* x, const float* weight, const float* mean, const float* r
 
 }  // namespace
 
-const LayerNormSimd layer_norm_simd = {forward, grad};
+const LayerNormSimd layer_norm_simd = {{forward<float>, grad<float>},
+                                       {forward<BFloat16>, grad<BFloat16>}};
 
 }  // namespace vtrain::VTRAIN_LEVEL

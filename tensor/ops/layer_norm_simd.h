@@ -2,16 +2,23 @@
 
 #include <cstdint>
 
+#include "tensor/bfloat16.h"
+
 namespace vtrain {
 
-/// Rows of C floats; weight and bias are null for 1 and 0.
-struct LayerNormSimd {
-  void (*forward)(const float* x, const float* weight, const float* bias, int64_t rows,
-                  int64_t channels, float eps, float* y, float* mean, float* rstd);
+/// Rows of C elements of T: float, or BFloat16 that is widened. weight and bias are null for 1 and
+/// 0.
+template <class T>
+struct LayerNormLoops {
+  void (*forward)(const T* x, const float* weight, const float* bias, int64_t rows,
+                  int64_t channels, float eps, T* y, float* mean, float* rstd);
   /// Adds the rows' sums to dweight and dbias (C).
-  void (*grad)(const float* x, const float* weight, const float* mean, const float* rstd,
-               const float* dy, int64_t rows, int64_t channels, float* dx, float* dweight,
-               float* dbias);
+  void (*grad)(const T* x, const float* weight, const float* mean, const float* rstd, const T* dy,
+               int64_t rows, int64_t channels, T* dx, float* dweight, float* dbias);
+};
+struct LayerNormSimd {
+  LayerNormLoops<float> f32;
+  LayerNormLoops<BFloat16> bf16;
 };
 
 namespace baseline {

@@ -9,7 +9,7 @@
 namespace vtrain {
 
 Tensor sum(const Tensor& x, std::vector<int> dims, bool keep_dims) {
-  check_floating("sum", "x", x);
+  check_real("sum", "x", x);
   if (dims.empty()) {
     dims.resize(static_cast<size_t>(x.ndim()));
     std::iota(dims.begin(), dims.end(), 0);
@@ -64,7 +64,7 @@ Tensor sum_to(const Tensor& x, const Shape& shape) {
 }
 
 Tensor argmax_rows(const Tensor& x) {
-  check_floating("argmax_rows", "x", x);
+  check_real("argmax_rows", "x", x);
   if (x.ndim() != 2 || x.dim(1) == 0)
     throw ShapeError(str("[argmax_rows] x ", x.shape(), ": expected (N, K), K >= 1"));
   return reduce_kernels.on(x.device()).argmax_rows(x.contiguous());

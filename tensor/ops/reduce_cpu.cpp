@@ -13,27 +13,28 @@ namespace {
 /// Sums along contiguous memory: four accumulators in a fixed order, in double.
 template <class T>
 double sum_run(const T* x, int64_t n) {
+  const auto wide = [x](int64_t i) { return static_cast<double>(static_cast<Compute<T>>(x[i])); };
   double part[4] = {0, 0, 0, 0};
   int64_t i = 0;
   for (; i + 4 <= n; i += 4) {
-    for (int j = 0; j < 4; ++j) part[j] += static_cast<double>(x[i + j]);
+    for (int j = 0; j < 4; ++j) part[j] += wide(i + j);
   }
-  for (; i < n; ++i) part[0] += static_cast<double>(x[i]);
+  for (; i < n; ++i) part[0] += wide(i);
   return (part[0] + part[1]) + (part[2] + part[3]);
 }
 
 /// y[c] = sum over `axis` rows of x[row * inner + c], c in [begin, end): the plain loop, in double.
-template <class T>
-void sum_columns(const T* x, T* y, int64_t axis, int64_t inner, int64_t begin, int64_t end) {
+void sum_columns(const double* x, double* y, int64_t axis, int64_t inner, int64_t begin,
+                 int64_t end) {
   constexpr int64_t kStrip = 64;  // columns whose accumulators stay in registers and L1
   for (int64_t c = begin; c < end; c += kStrip) {
     const int64_t width = std::min(kStrip, end - c);
     double total[kStrip] = {};
     for (int64_t a = 0; a < axis; ++a) {
-      const T* const row = x + a * inner + c;
-      for (int64_t i = 0; i < width; ++i) total[i] += static_cast<double>(row[i]);
+      const double* const row = x + a * inner + c;
+      for (int64_t i = 0; i < width; ++i) total[i] += row[i];
     }
-    for (int64_t i = 0; i < width; ++i) y[c + i] = static_cast<T>(total[i]);
+    for (int64_t i = 0; i < width; ++i) y[c + i] = total[i];
   }
 }
 
@@ -42,10 +43,13 @@ const ReduceSimd& simd() {
                   avx512_bf16::reduce_simd);
 }
 
-template <>
 void sum_columns(const float* x, float* y, int64_t axis, int64_t inner, int64_t begin,
                  int64_t end) {
   simd().sum_columns(x + begin, axis, end - begin, inner, y + begin);
+}
+void sum_columns(const BFloat16* x, float* y, int64_t axis, int64_t inner, int64_t begin,
+                 int64_t end) {
+  simd().sum_columns_bf16(x + begin, axis, end - begin, inner, y + begin);
 }
 
 /// Long columns are split among threads too, by rows: a network's first layers have few channels.
@@ -81,14 +85,16 @@ Tensor sum_rows(const Tensor& x) {
 }
 
 Tensor sum_middle(const Tensor& x, int64_t outer, int64_t axis, int64_t inner) {
-  Tensor y = Tensor::empty({outer, inner}, x.dtype(), x.device());
-  dispatch_floating("sum", x.dtype(), [&]<class T>(T) {
+  Tensor y = Tensor::empty({outer, inner}, wide_of(x.dtype()), x.device());
+  dispatch_real("sum", x.dtype(), [&]<class T>(T) {
+    using Wide = Compute<T>;
     const T* const px = x.data<T>();
-    T* const py = y.data<T>();
+    Wide* const py = y.data<Wide>();
     const int64_t grain = std::max<int64_t>(1, 16384 / std::max<int64_t>(axis, 1));
     if (inner == 1) {
       parallel_for(outer, grain, [&](int64_t begin, int64_t end) {
-        for (int64_t o = begin; o < end; ++o) py[o] = static_cast<T>(sum_run(px + o * axis, axis));
+        for (int64_t o = begin; o < end; ++o)
+          py[o] = static_cast<Wide>(sum_run(px + o * axis, axis));
       });
     } else if (outer == 1) {
       parallel_for(inner, std::max<int64_t>(grain, 16), [&](int64_t begin, int64_t end) {
@@ -108,7 +114,7 @@ Tensor argmax(const Tensor& x) {
   const int64_t rows = x.dim(0), classes = x.dim(1);
   Tensor y = Tensor::empty({rows}, DType::i32, x.device());
   int32_t* const py = y.data<int32_t>();
-  dispatch_floating("argmax_rows", x.dtype(), [&]<class T>(T) {
+  dispatch_real("argmax_rows", x.dtype(), [&]<class T>(T) {
     const T* const px = x.data<T>();
     for (int64_t n = 0; n < rows; ++n) {
       py[n] = static_cast<int32_t>(std::max_element(px + n * classes, px + (n + 1) * classes) -

@@ -28,7 +28,7 @@ Tensor gather_rows_grad(const Tensor& dy, const Tensor& index, int64_t rows) {
 }
 
 Tensor select_top(const Tensor& score, int64_t k) {
-  check_floating("select_top", "score", score);
+  check_real("select_top", "score", score);
   if (score.ndim() != 2)
     throw ShapeError(str("[select_top] score ", score.shape(), ": expected (N, P)"));
   if (k < 1 || k > score.dim(1))
@@ -74,7 +74,7 @@ Tensor concat(const std::vector<Tensor>& parts, int dim) {
 }
 
 Tensor patchify(const Tensor& images, int64_t patch) {
-  check_floating("patchify", "images", images);
+  check_real("patchify", "images", images);
   if (images.ndim() != 4)
     throw ShapeError(str("[patchify] images ", images.shape(), ": expected (N, C, H, W)"));
   if (patch < 1 || images.dim(2) % patch != 0 || images.dim(3) % patch != 0) {

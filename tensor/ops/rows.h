@@ -16,14 +16,14 @@ namespace vtrain {
 /// C)
 Tensor gather_rows(const Tensor& x, const Tensor& index);
 /// dx (N, L, C): dy's rows added at index, zero elsewhere. Sources of one row are added in
-/// ascending j: no atomics.
+/// ascending j: no atomics. f32 where dy is bf16, since a row may be a sum.
 Tensor gather_rows_grad(const Tensor& dy, const Tensor& index, int64_t rows);
 
 /// The k highest of each row of score (N, P), as ascending positions (N, k) i32. A tie keeps the
 /// lower position, NaN ranks last. Throws ShapeError unless 1 <= k <= P.
 Tensor select_top(const Tensor& score, int64_t k);
 
-/// (N, rows): 1 at the entries of index (N, K) i32 in each row, else 0; f32 or f64.
+/// (N, rows): 1 at the entries of index (N, K) i32 in each row, else 0; f32, f64 or bf16.
 Tensor mark_rows(const Tensor& index, int64_t rows, DType dtype);
 
 /// (N, count + K) i32: 0 .. count - 1, then the entries of index (N, K) moved up by count.
@@ -33,8 +33,8 @@ Tensor lead_with(const Tensor& index, int64_t count);
 /// Concatenation along `dim`; other extents equal.
 Tensor concat(const std::vector<Tensor>& parts, int dim);
 
-/// (N, C, H, W) -> (N, H/p * W/p, C*p*p): rows in raster order, a row ordered (c, y, x) as a
-/// convolution's weight is. Throws ShapeError unless p divides H and W.
+/// (N, C, H, W) f32, f64 or bf16 -> (N, H/p * W/p, C*p*p): rows in raster order, a row ordered
+/// (c, y, x) as a convolution's weight is. Throws ShapeError unless p divides H and W.
 Tensor patchify(const Tensor& images, int64_t patch);
 Tensor patchify_grad(const Tensor& dy, int64_t patch, const Shape& image_shape);
 

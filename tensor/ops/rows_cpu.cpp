@@ -37,14 +37,15 @@ Tensor gather(const Tensor& x, const Tensor& index) {
 
 Tensor gather_grad(const Tensor& dy, const Tensor& index, int64_t rows) {
   const int64_t samples = dy.dim(0), kept = dy.dim(1), width = dy.dim(2);
-  Tensor dx = zeros({samples, rows, width}, dy.dtype(), dy.device());
+  Tensor dx = zeros({samples, rows, width}, wide_of(dy.dtype()), dy.device());
   const int32_t* const at = index.data<int32_t>();
-  dispatch_floating("gather_rows_grad", dy.dtype(), [&]<class T>(T) {
+  dispatch_real("gather_rows_grad", dy.dtype(), [&]<class T>(T) {
+    using Wide = Compute<T>;
     const T* const from = dy.data<T>();
-    T* const to = dx.data<T>();
+    Wide* const to = dx.data<Wide>();
     parallel_for(samples, 8, [&](int64_t begin, int64_t end) {
       for (int64_t i = begin * kept; i < end * kept; ++i) {
-        T* const row = to + (i / kept * rows + at[i]) * width;
+        Wide* const row = to + (i / kept * rows + at[i]) * width;
         for (int64_t c = 0; c < width; ++c) row[c] += from[i * width + c];
       }
     });
@@ -63,7 +64,7 @@ uint64_t order_key(float score, int64_t position) {
 Tensor select_top(const Tensor& score, int64_t k) {
   const int64_t samples = score.dim(0), positions = score.dim(1);
   Tensor y = Tensor::empty({samples, k}, DType::i32, score.device());
-  const Tensor f32 = score.to(DType::f32);  // both dtypes select alike
+  const Tensor f32 = score.to(DType::f32);  // all dtypes select alike
   const float* const from = f32.data<float>();
   int32_t* const to = y.data<int32_t>();
   parallel_for(samples, 16, [&](int64_t begin, int64_t end) {
@@ -85,9 +86,9 @@ Tensor mark(const Tensor& index, int64_t rows, DType dtype) {
   check_range("mark_rows", index, rows);
   Tensor y = zeros({index.dim(0), rows}, dtype, index.device());
   const int32_t* const at = index.data<int32_t>();
-  dispatch_floating("mark_rows", dtype, [&]<class T>(T) {
+  dispatch_real("mark_rows", dtype, [&]<class T>(T) {
     T* const to = y.data<T>();
-    for (int64_t i = 0; i < index.numel(); ++i) to[i / index.dim(1) * rows + at[i]] = 1;
+    for (int64_t i = 0; i < index.numel(); ++i) to[i / index.dim(1) * rows + at[i]] = T(1.0f);
   });
   return y;
 }
@@ -125,7 +126,7 @@ Tensor patchify(const Tensor& images, int64_t patch) {
   const Shape& s = images.shape();
   const int64_t count = s[2] / patch * (s[3] / patch), width = s[1] * patch * patch;
   Tensor y = Tensor::empty({s[0], count, width}, images.dtype(), images.device());
-  dispatch_floating("patchify", images.dtype(), [&]<class T>(T) {
+  dispatch_real("patchify", images.dtype(), [&]<class T>(T) {
     const T* const from = images.data<T>();
     T* const to = y.data<T>();
     parallel_for(s[0], 8, [&](int64_t begin, int64_t end) {
@@ -143,7 +144,7 @@ Tensor patchify(const Tensor& images, int64_t patch) {
 Tensor patchify_grad(const Tensor& dy, int64_t patch, const Shape& s) {
   Tensor dx = Tensor::empty_channels_last(s, dy.dtype(), dy.device());
   const int64_t count = s[2] / patch * (s[3] / patch), width = s[1] * patch * patch;
-  dispatch_floating("patchify_grad", dy.dtype(), [&]<class T>(T) {
+  dispatch_real("patchify_grad", dy.dtype(), [&]<class T>(T) {
     const T* const from = dy.data<T>();
     T* const to = dx.data<T>();
     for (int64_t n = 0; n < s[0]; ++n) {

@@ -4,8 +4,8 @@ namespace vtrain {
 namespace {
 
 int checked(const char* op, const Tensor& y, const Tensor& dy, int dim) {
-  check_floating(op, "y", y);
-  check_floating(op, "dy", dy);
+  check_real(op, "y", y);
+  check_real(op, "dy", dy);
   check_same_shape(op, "y", y, "dy", dy);
   check_same_dtype(op, "y", y, "dy", dy);
   return checked_dim(op, dim, y.shape());
@@ -14,13 +14,13 @@ int checked(const char* op, const Tensor& y, const Tensor& dy, int dim) {
 }  // namespace
 
 Tensor softmax(const Tensor& x, int dim) {
-  check_floating("softmax", "x", x);
+  check_real("softmax", "x", x);
   const int axis = checked_dim("softmax", dim, x.shape());
   return softmax_kernels.on(x.device()).forward(x.contiguous(), axis);
 }
 
 Tensor log_softmax(const Tensor& x, int dim) {
-  check_floating("log_softmax", "x", x);
+  check_real("log_softmax", "x", x);
   const int axis = checked_dim("log_softmax", dim, x.shape());
   return softmax_kernels.on(x.device()).log_forward(x.contiguous(), axis);
 }

@@ -6,8 +6,9 @@
 namespace vtrain {
 
 /// y = softmax(x) along `dim`, after subtracting each slice's maximum.
-///   x  f32 or f64, any shape    dim  in [-x.ndim(), x.ndim())
-///   y  like x, contiguous; every slice along `dim` sums to 1
+///   x  f32, f64 or bf16, any shape    dim  in [-x.ndim(), x.ndim())
+///   y  like x, contiguous; every slice along `dim` sums to 1, in bf16 up to the rounding of its
+///   elements
 /// Throws ShapeError if `dim` is out of range.
 Tensor softmax(const Tensor& x, int dim);
 

@@ -12,9 +12,15 @@ namespace {
 
 constexpr int64_t kGrainElements = 8192;
 
-const SoftmaxSimd& simd() {
-  return by_level(baseline::softmax_simd, avx2::softmax_simd, avx512::softmax_simd,
-                  avx512_bf16::softmax_simd);
+template <class T>
+const SoftmaxLoops<T>& loops() {
+  const SoftmaxSimd& simd = by_level(baseline::softmax_simd, avx2::softmax_simd,
+                                     avx512::softmax_simd, avx512_bf16::softmax_simd);
+  if constexpr (std::is_same_v<T, float>) {
+    return simd.f32;
+  } else {
+    return simd.bf16;
+  }
 }
 
 /// A contiguous tensor as (outer, n, inner) around `dim`: slice s starts at start(s) and has n
@@ -73,77 +79,80 @@ void log_grad(const T* y, const T* dy, const Slices& s, T* dx) {
 }
 }  // namespace reference
 
-bool takes_simd(const Tensor& x, const Slices& s) {
-  return x.dtype() == DType::f32 && s.inner == 1;
+/// bf16 slices that are no runs of memory.
+bool goes_through_f32(const Tensor& x, const Slices& s) {
+  return x.dtype() == DType::bf16 && s.inner != 1;
 }
 
-using Rows = void (*)(const float* x, int64_t rows, int64_t n, float* y);
-using GradRows = void (*)(const float* y, const float* dy, int64_t rows, int64_t n, float* dx);
-
-/// y from x: `rows` where the slices are contiguous floats, else slice(x, slices, y) for each.
-template <class Slice>
-Tensor map(const Tensor& x, int dim, Rows rows, const Slice& slice) {
-  Tensor y = empty_like(x);
+/// y from x: the function that `pick` takes from a dtype's loops where slices are runs of memory,
+/// else slice(x, slices, y) for each.
+template <class Pick, class Slice>
+Tensor map(const Tensor& x, int dim, const Pick& pick, const Slice& slice) {
   const Slices s(x.shape(), dim);
-  if (takes_simd(x, s)) {
-    const float* const from = x.data<float>();
-    float* const to = y.data<float>();
-    parallel_for(s.count(), s.grain(), [&](int64_t begin, int64_t end) {
-      rows(from + begin * s.n, end - begin, s.n, to + begin * s.n);
-    });
-    return y;
-  }
-  dispatch_floating("softmax", x.dtype(), [&]<class T>(T) {
+  if (goes_through_f32(x, s)) return map(x.to(DType::f32), dim, pick, slice).to(DType::bf16);
+  Tensor y = empty_like(x);
+  dispatch_real("softmax", x.dtype(), [&]<class T>(T) {
     const T* const from = x.data<T>();
     T* const to = y.data<T>();
     parallel_for(s.count(), s.grain(), [&](int64_t begin, int64_t end) {
-      for (int64_t i = begin; i < end; ++i) slice(from + s.start(i), s, to + s.start(i));
+      if constexpr (!std::is_same_v<T, double>) {
+        const int64_t at = begin * s.n;
+        if (s.inner == 1) return pick(loops<T>())(from + at, end - begin, s.n, to + at);
+      }
+      if constexpr (!std::is_same_v<T, BFloat16>) {
+        for (int64_t i = begin; i < end; ++i) slice(from + s.start(i), s, to + s.start(i));
+      }
     });
   });
   return y;
 }
 
-template <class Slice>
-Tensor map_grad(const Tensor& y, const Tensor& dy, int dim, GradRows rows, const Slice& slice) {
-  Tensor dx = empty_like(y);
+template <class Pick, class Slice>
+Tensor map_grad(const Tensor& y, const Tensor& dy, int dim, const Pick& pick, const Slice& slice) {
   const Slices s(y.shape(), dim);
-  if (takes_simd(y, s)) {
-    const float *const out = y.data<float>(), *const slope = dy.data<float>();
-    float* const to = dx.data<float>();
-    parallel_for(s.count(), s.grain(), [&](int64_t begin, int64_t end) {
-      rows(out + begin * s.n, slope + begin * s.n, end - begin, s.n, to + begin * s.n);
-    });
-    return dx;
-  }
-  dispatch_floating("softmax_grad", y.dtype(), [&]<class T>(T) {
+  if (goes_through_f32(y, s))
+    return map_grad(y.to(DType::f32), dy.to(DType::f32), dim, pick, slice).to(DType::bf16);
+  Tensor dx = empty_like(y);
+  dispatch_real("softmax_grad", y.dtype(), [&]<class T>(T) {
     const T *const out = y.data<T>(), *const slope = dy.data<T>();
     T* const to = dx.data<T>();
     parallel_for(s.count(), s.grain(), [&](int64_t begin, int64_t end) {
-      for (int64_t i = begin; i < end; ++i)
-        slice(out + s.start(i), slope + s.start(i), s, to + s.start(i));
+      if constexpr (!std::is_same_v<T, double>) {
+        const int64_t at = begin * s.n;
+        if (s.inner == 1) return pick(loops<T>())(out + at, slope + at, end - begin, s.n, to + at);
+      }
+      if constexpr (!std::is_same_v<T, BFloat16>) {
+        for (int64_t i = begin; i < end; ++i)
+          slice(out + s.start(i), slope + s.start(i), s, to + s.start(i));
+      }
     });
   });
   return dx;
 }
 
 Tensor forward(const Tensor& x, int dim) {
-  return map(x, dim, simd().forward,
-             [](auto* from, const Slices& s, auto* to) { reference::forward(from, s, to); });
+  return map(
+      x, dim, [](const auto& l) { return l.forward; },
+      [](auto* from, const Slices& s, auto* to) { reference::forward(from, s, to); });
 }
 Tensor log_forward(const Tensor& x, int dim) {
-  return map(x, dim, simd().log_forward,
-             [](auto* from, const Slices& s, auto* to) { reference::log_forward(from, s, to); });
+  return map(
+      x, dim, [](const auto& l) { return l.log_forward; },
+      [](auto* from, const Slices& s, auto* to) { reference::log_forward(from, s, to); });
 }
 Tensor grad(const Tensor& y, const Tensor& dy, int dim) {
-  return map_grad(y, dy, dim, simd().grad, [](auto* out, auto* slope, const Slices& s, auto* to) {
-    reference::grad(out, slope, s, to);
-  });
+  return map_grad(
+      y, dy, dim, [](const auto& l) { return l.grad; },
+      [](auto* out, auto* slope, const Slices& s, auto* to) {
+        reference::grad(out, slope, s, to);
+      });
 }
 Tensor log_grad(const Tensor& y, const Tensor& dy, int dim) {
-  return map_grad(y, dy, dim, simd().log_grad,
-                  [](auto* out, auto* slope, const Slices& s, auto* to) {
-                    reference::log_grad(out, slope, s, to);
-                  });
+  return map_grad(
+      y, dy, dim, [](const auto& l) { return l.log_grad; },
+      [](auto* out, auto* slope, const Slices& s, auto* to) {
+        reference::log_grad(out, slope, s, to);
+      });
 }
 
 const bool registered =

@@ -2,14 +2,21 @@
 
 #include <cstdint>
 
+#include "tensor/bfloat16.h"
+
 namespace vtrain {
 
-/// Contiguous rows of n floats.
+/// Contiguous rows of n elements of T: float, or BFloat16 that is widened.
+template <class T>
+struct SoftmaxLoops {
+  void (*forward)(const T* x, int64_t rows, int64_t n, T* y);
+  void (*grad)(const T* y, const T* dy, int64_t rows, int64_t n, T* dx);
+  void (*log_forward)(const T* x, int64_t rows, int64_t n, T* y);
+  void (*log_grad)(const T* y, const T* dy, int64_t rows, int64_t n, T* dx);
+};
 struct SoftmaxSimd {
-  void (*forward)(const float* x, int64_t rows, int64_t n, float* y);
-  void (*grad)(const float* y, const float* dy, int64_t rows, int64_t n, float* dx);
-  void (*log_forward)(const float* x, int64_t rows, int64_t n, float* y);
-  void (*log_grad)(const float* y, const float* dy, int64_t rows, int64_t n, float* dx);
+  SoftmaxLoops<float> f32;
+  SoftmaxLoops<BFloat16> bf16;
 };
 
 namespace baseline {

@@ -5,7 +5,7 @@
 namespace vtrain {
 namespace {
 Tensor apply(const char* name, UnaryOp op, const Tensor& x) {
-  check_floating(name, "x", x);
+  check_real(name, "x", x);
   return unary_kernels.on(x.device()).apply(op, x.is_dense() ? x : x.contiguous());
 }
 }  // namespace
@@ -19,17 +19,17 @@ Tensor relu(const Tensor& x) { return apply("relu", UnaryOp::kRelu, x); }
 Tensor negate(const Tensor& x) { return apply("negate", UnaryOp::kNegate, x); }
 
 Tensor at_least(const Tensor& x, double bound) {
-  check_floating("at_least", "x", x);
+  check_real("at_least", "x", x);
   return unary_kernels.on(x.device()).at_least(x.is_dense() ? x : x.contiguous(), bound);
 }
 
 Tensor clamp(const Tensor& x, double low, double high) {
-  check_floating("clamp", "x", x);
+  check_real("clamp", "x", x);
   return unary_kernels.on(x.device()).clamp(dense(x), low, high);
 }
 
 Tensor where_inside(const Tensor& x, double low, double high, const Tensor& dy) {
-  check_floating("where_inside", "x", x);
+  check_real("where_inside", "x", x);
   check_same_shape("where_inside", "x", x, "dy", dy);
   check_same_dtype("where_inside", "x", x, "dy", dy);
   const Tensor dense_x = dense(x);

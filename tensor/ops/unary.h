@@ -5,7 +5,8 @@
 
 namespace vtrain {
 
-/// y = f(x), element by element; x f32 or f64 of any shape, y like x.
+/// y = f(x), element by element; x f32, f64 or bf16 of any shape, y like x. bf16 computes in f32
+/// and is rounded once.
 Tensor exp(const Tensor& x);
 Tensor log(const Tensor& x);
 Tensor sqrt(const Tensor& x);

@@ -235,7 +235,7 @@ TEST_CASE("attention: what does not fit is named") {
                        "[attention] mask: expected (2, 3) for qkv (2, 3, 12), got (2, 4)",
                        ShapeError);
   CHECK_THROWS_WITH_AS(attention(qkv, {}, Variable(ones({2, 3}, DType::f64)), options(2, 2)),
-                       "[attention] key_bias: expected f32 like qkv, got f64 (2, 3) on cpu",
+                       "[attention] key_bias: expected f32 beside qkv f32, got f64 (2, 3) on cpu",
                        ShapeError);
   CHECK_THROWS_WITH_AS(attention(qkv, {}, {}, options(2, 2, -1)),
                        "[attention] mask_eps: expected at least 0, got -1", ShapeError);

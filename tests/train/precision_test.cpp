@@ -3,12 +3,14 @@
 #include <doctest/doctest.h>
 #include <stdlib.h>
 
+#include <algorithm>
 #include <filesystem>
 
 #include "nn/layers/batch_norm.h"
 #include "nn/layers/conv2d.h"
 #include "nn/layers/global_average_pool.h"
 #include "nn/layers/linear.h"
+#include "tensor/onednn.h"
 #include "tests/temporary_folder.h"
 
 namespace vtrain {
@@ -104,6 +106,26 @@ TEST_CASE("choices of a run: made once on this machine, then taken from its file
   CHECK(Choices::of_process().table() == turned);
   CHECK(notes.empty());
   CHECK(Choices::from_text(Choices::text_of(measured)) == measured);
+}
+
+TEST_CASE(
+    "choices of a run: amp names the dtype, or leaves it to a measurement that is made once, and "
+    "not where the chip has no bf16") {
+  const Sandbox sandbox;
+  const auto note = [](const std::string& line) { FAIL_CHECK(line); };
+  const Network network = pointwise();
+  CHECK(make_choices(network, 4, Amp::kBf16, note) == DType::bf16);
+  for (const auto& [key, index] : Choices::of_process().table()) {
+    CAPTURE(key);  // without instructions for it, bf16 is widened and computed by f32's ways
+    CHECK((key.find(" bf16 ") != std::string::npos) == onednn::computes_bf16());
+  }
+  const DType chosen = make_choices(network, 4, Amp::kAuto, note);
+  const auto is_amp = [](const auto& entry) { return entry.first.starts_with("amp "); };
+  const Choices::Table table = Choices::of_process().table();
+  CHECK(std::count_if(table.begin(), table.end(), is_amp) == (onednn::computes_bf16() ? 1 : 0));
+  if (!onednn::computes_bf16()) CHECK(chosen == DType::f32);
+  Choices::of_process().clear();
+  CHECK(make_choices(network, 4, Amp::kAuto, note) == chosen);
 }
 
 TEST_CASE("choices of a run: a damaged file and a folder that cannot be are told, not fatal") {

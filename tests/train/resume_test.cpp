@@ -79,6 +79,26 @@ TEST_CASE(
   }
 }
 
+TEST_CASE("resume: a run in bf16 that was killed in each phase ends in the same bytes") {
+  const TemporaryFolder folder;
+  const auto arguments = [&](const std::string& out) {
+    return std::vector<std::string>{kRecipe,    "ckpt.every_steps=1", "--quiet",
+                                    "--resume", "amp=bf16",           "out.dir=" + (folder / out)};
+  };
+  const ProcessResult whole = run_vtrain(arguments("whole"));
+  REQUIRE_MESSAGE(whole.exit_code == 0, whole.errors);
+  for (const int64_t step : {int64_t{7}, kStepsPerPhase + 4}) {
+    const ProcessResult killed = run_vtrain_until(
+        arguments("killed"), [&] { return newest_step(folder / "killed") >= step; }, SIGKILL);
+    CHECK(killed.exit_code == 128 + SIGKILL);
+  }
+  const ProcessResult resumed = run_vtrain(arguments("killed"));
+  REQUIRE_MESSAGE(resumed.exit_code == 0, resumed.errors);
+  check_same_result(only_run(folder / "whole"), only_run(folder / "killed"));
+  const std::string result = file_content((only_run(folder / "killed") / "result.json").string());
+  CHECK(result.find("\"amp\":\"bf16\"") != std::string::npos);
+}
+
 TEST_CASE(
     "resume: SIGINT finishes the step, saves, exits 130, and the resumed run ends in the same "
     "bytes") {

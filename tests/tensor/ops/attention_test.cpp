@@ -345,7 +345,7 @@ TEST_CASE("attention: wrong shapes are named") {
                        "[attention] mask: expected (2, 5) for qkv (2, 5, 22), got (2, 4)",
                        ShapeError);
   CHECK_THROWS_WITH_AS(attention(zeros({2, 5, 22}), {}, zeros({2, 5}, DType::f64), o),
-                       "[attention] key_bias: expected f32 like qkv, got f64 (2, 5) on cpu",
+                       "[attention] key_bias: expected f32 beside qkv f32, got f64 (2, 5) on cpu",
                        ShapeError);
   CHECK_THROWS_WITH_AS(
       attention(zeros({2, 5, 22}), {}, {}, {.num_heads = 0, .qk_dim = 4, .v_dim = 3, .scale = 1}),

@@ -64,7 +64,7 @@ TEST_CASE("binary: wrong arguments are named") {
   CHECK_THROWS_WITH_AS(accumulate(y, zeros({2}, DType::f64)),
                        "[accumulate] x: expected f32 like y, got f64 (2) on cpu", ShapeError);
   CHECK_THROWS_WITH_AS(add(zeros({2}, DType::u8), y),
-                       "[add] a: expected f32 or f64, got u8 (2) on cpu", ShapeError);
+                       "[add] a: expected f32, f64 or bf16, got u8 (2) on cpu", ShapeError);
   CHECK_THROWS_WITH_AS(add(Tensor(), y), "[add] a: is undefined", ShapeError);
 }
 

@@ -77,7 +77,7 @@ TEST_CASE(
 
 TEST_CASE("gelu: wrong arguments are named") {
   CHECK_THROWS_WITH_AS(gelu(zeros({2}, DType::i32)),
-                       "[gelu] x: expected f32 or f64, got i32 (2) on cpu", ShapeError);
+                       "[gelu] x: expected f32, f64 or bf16, got i32 (2) on cpu", ShapeError);
   CHECK_THROWS_WITH_AS(gelu_grad(zeros({2, 3}), zeros({3, 2})),
                        "[gelu_grad] dy (3, 2): expected the shape of x (2, 3)", ShapeError);
 }

@@ -120,7 +120,7 @@ TEST_CASE("reduce: wrong arguments are named") {
                        ShapeError);
   CHECK_THROWS_WITH_AS(sum(x, {1, -1}), "[sum] dims: one is named twice", ShapeError);
   CHECK_THROWS_WITH_AS(sum(zeros({2}, DType::i32)),
-                       "[sum] x: expected f32 or f64, got i32 (2) on cpu", ShapeError);
+                       "[sum] x: expected f32, f64 or bf16, got i32 (2) on cpu", ShapeError);
   CHECK_THROWS_WITH_AS(sum(Tensor()), "[sum] x: is undefined", ShapeError);
   CHECK_THROWS_WITH_AS(argmax_rows(zeros({3})), "[argmax_rows] x (3): expected (N, K), K >= 1",
                        ShapeError);

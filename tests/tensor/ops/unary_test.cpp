@@ -56,9 +56,9 @@ TEST_CASE("unary: memory order is kept and views are read by their strides") {
 
 TEST_CASE("unary: only f32 and f64 are computed with") {
   CHECK_THROWS_WITH_AS(exp(zeros({2}, DType::i32)),
-                       "[exp] x: expected f32 or f64, got i32 (2) on cpu", ShapeError);
+                       "[exp] x: expected f32, f64 or bf16, got i32 (2) on cpu", ShapeError);
   CHECK_THROWS_WITH_AS(at_least(zeros({2}, DType::u8), 0),
-                       "[at_least] x: expected f32 or f64, got u8 (2) on cpu", ShapeError);
+                       "[at_least] x: expected f32, f64 or bf16, got u8 (2) on cpu", ShapeError);
 }
 
 }  // namespace
