@@ -84,18 +84,18 @@ Tensor rolled(const Tensor& x, const std::vector<int>& axes, const std::vector<i
 
 Tensor reversed(const Tensor& x, int axis) {
   const int64_t extent = x.dim(axis);
-  Tensor index = Tensor::empty({extent}, DType::i32, x.device());
+  Tensor index = Tensor::empty({extent}, DType::i32);
   for (int64_t i = 0; i < extent; ++i)
     index.data<int32_t>()[i] = static_cast<int32_t>(extent - 1 - i);
-  return index_select(x, axis, index);
+  return index_select(x, axis, index.to(x.device()));
 }
 
 Tensor shuffled(const Tensor& x, int64_t groups) {
   const int64_t channels = x.dim(1), width = channels / groups;
-  Tensor index = Tensor::empty({channels}, DType::i32, x.device());
+  Tensor index = Tensor::empty({channels}, DType::i32);
   for (int64_t k = 0; k < channels; ++k)
     index.data<int32_t>()[k] = static_cast<int32_t>(k % groups * width + k / groups);
-  return index_select(x, 1, index);
+  return index_select(x, 1, index.to(x.device()));
 }
 
 Tensor partitioned(const Tensor& x, int64_t w) {

@@ -11,7 +11,8 @@ Dropout::Dropout(double rate) : rate_(rate) {
 
 Variable Dropout::forward(const Variable& x, const Pass& pass) {
   if (rate_ == 0 || !pass.is_training) return x;
-  return dropout(x, pass.random(path()).uniform(x.shape(), pass.position()), rate_);
+  const Tensor noise = pass.random(path()).uniform(x.shape(), pass.position());
+  return dropout(x, noise.to(x.value().device()), rate_);
 }
 
 }  // namespace vtrain
