@@ -1,23 +1,12 @@
 #include "tensor/ops/indexing.h"
 
-#include <numeric>
-
 namespace vtrain {
 namespace {
 
-Tensor checked_index(const char* op, const Tensor& index, int64_t length) {
+Tensor checked_index(const char* op, const Tensor& index) {
   if (index.dtype() != DType::i32)
     throw ShapeError(str('[', op, "] index: expected i32, got ", index.text()));
-  Tensor contiguous = index.contiguous();
-  if (index.device() != Device{}) return contiguous;  // its entries are the device's to check
-  const int32_t* const p = contiguous.data<int32_t>();
-  for (int64_t i = 0; i < contiguous.numel(); ++i) {
-    if (p[i] < 0 || p[i] >= length) {
-      throw ShapeError(
-          str('[', op, "] index: expected entries in 0..", length - 1, ", got ", p[i]));
-    }
-  }
-  return contiguous;
+  return index.contiguous();
 }
 
 AxisExtent extent_of(const Shape& shape, int axis) {
@@ -55,7 +44,7 @@ Tensor index_select(const Tensor& x, int axis, const Tensor& index) {
   if (index.ndim() != 1)
     throw ShapeError(str("[index_select] index ", index.shape(), ": expected (K)"));
   if (is_image_in_rows(x)) return as_image(index_select(as_rows(x), axis_of_rows(a), index));
-  const Tensor from = x.contiguous(), at = checked_index("index_select", index, x.dim(a));
+  const Tensor from = x.contiguous(), at = checked_index("index_select", index);
   Tensor y = Tensor::empty(with_extent(x.shape(), a, index.numel()), x.dtype(), x.device());
   indexing_kernels.on(x.device()).select(from, extent_of(x.shape(), a), at, y);
   return y;
@@ -74,14 +63,14 @@ Tensor index_select_grad(const Tensor& dy, int axis, const Tensor& index, int64_
   const Shape shape = with_extent(dy.shape(), a, length);
   Tensor dx = zeros(shape, dy.dtype(), dy.device());
   indexing_kernels.on(dy.device())
-      .select_grad(dy.contiguous(), checked_index(op, index, length), extent_of(shape, a), dx);
+      .select_grad(dy.contiguous(), checked_index(op, index), extent_of(shape, a), dx);
   return dx;
 }
 
 Tensor gather(const Tensor& x, int axis, const Tensor& index) {
   const int a = checked_dim("gather", axis, x.shape());
   check_like_index("gather", "x", x.shape(), index.shape(), a);
-  const Tensor at = checked_index("gather", index, x.dim(a));
+  const Tensor at = checked_index("gather", index);
   Tensor y = Tensor::empty(index.shape(), x.dtype(), x.device());
   indexing_kernels.on(x.device()).gather(x.contiguous(), extent_of(x.shape(), a), at, y);
   return y;
@@ -101,7 +90,7 @@ Target target_of(const char* op, const Tensor& x, int axis, const Tensor& index,
   check_same_dtype(op, "x", x, "src", src);
   Tensor y = Tensor::empty(x.shape(), x.dtype(), x.device());
   y.copy_from(x);
-  return {y, checked_index(op, index, x.dim(a)), src.contiguous(), extent_of(x.shape(), a)};
+  return {y, checked_index(op, index), src.contiguous(), extent_of(x.shape(), a)};
 }
 }  // namespace
 
@@ -121,17 +110,11 @@ Tensor scatter(const Tensor& x, int axis, const Tensor& index, const Tensor& src
 }
 
 Tensor scatter_winners(const Shape& x_shape, int axis, const Tensor& index) {
-  // Every source writes its own number; it won if that number is still there.
-  Tensor numbers = Tensor::empty(index.shape(), DType::i32, index.device());
-  int32_t* const own = numbers.data<int32_t>();
-  std::iota(own, own + numbers.numel(), 0);
-  const Tensor written =
-      scatter(full(x_shape, -1, DType::i32, index.device()), axis, index, numbers);
-  const Tensor left = gather(written, axis, index);
+  const int a = checked_dim("scatter_winners", axis, x_shape);
+  check_like_index("scatter_winners", "x", x_shape, index.shape(), a);
   Tensor winners = Tensor::empty(index.shape(), DType::u8, index.device());
-  const int32_t* const found = left.data<int32_t>();
-  uint8_t* const to = winners.data<uint8_t>();
-  for (int64_t i = 0; i < winners.numel(); ++i) to[i] = found[i] == own[i];
+  indexing_kernels.on(index.device())
+      .winners(checked_index("scatter_winners", index), extent_of(x_shape, a), winners);
   return winners;
 }
 
@@ -139,7 +122,7 @@ Tensor one_hot(const Tensor& labels, int64_t num_classes) {
   Shape shape = labels.shape(), index_shape = labels.shape();
   shape.push_back(num_classes);
   index_shape.push_back(1);
-  const Tensor index = checked_index("one_hot", labels, num_classes).reshape(index_shape);
+  const Tensor index = checked_index("one_hot", labels).reshape(index_shape);
   return scatter(zeros(shape, DType::f32, labels.device()), -1, index,
                  ones(index_shape, DType::f32, labels.device()));
 }

@@ -8,7 +8,8 @@ namespace vtrain {
 /// Moves along one axis by integer index. Data are of any dtype unless something is added, then
 /// f32, f64 or bf16 (summed in f32); indices are i32. Where several sources meet in one element
 /// they are added, or written, in ascending order: no atomics, one result for any number of
-/// threads. Throws ShapeError, also for an index outside the axis.
+/// threads. Throws ShapeError, also for an index outside the axis where the device can tell: the
+/// CPU does.
 
 /// y[.., j, ..] = x[.., index[j], ..].   x (.., L, ..), index (K)  ->  (.., K, ..), in x's memory
 /// order if that is channels last
@@ -40,6 +41,7 @@ struct IndexingKernels {  // on contiguous tensors
   void (*gather)(const Tensor& x, const AxisExtent& extent, const Tensor& index, Tensor& y);
   void (*scatter)(const Tensor& src, const Tensor& index, const AxisExtent& extent, Tensor& y);
   void (*scatter_add)(const Tensor& src, const Tensor& index, const AxisExtent& extent, Tensor& y);
+  void (*winners)(const Tensor& index, const AxisExtent& extent, Tensor& y);
 };
 inline constinit PerDevice<IndexingKernels> indexing_kernels{"indexing"};
 

@@ -1,4 +1,5 @@
 #include <algorithm>
+#include <vector>
 
 #include "tensor/dispatch.h"
 #include "tensor/ops/indexing.h"
@@ -15,9 +16,20 @@ void for_outer(int64_t outer, int64_t slice, const F& f) {
   parallel_for(outer, std::max<int64_t>(1, kGrainElements / std::max<int64_t>(slice, 1)), f);
 }
 
+void check_range(const char* op, const Tensor& index, const AxisExtent& extent) {
+  const int32_t* const p = index.data<int32_t>();
+  for (int64_t i = 0; i < index.numel(); ++i) {
+    if (p[i] < 0 || p[i] >= extent.length) {
+      throw ShapeError(
+          str('[', op, "] index: expected entries in 0..", extent.length - 1, ", got ", p[i]));
+    }
+  }
+}
+
 void select(const Tensor& x, const AxisExtent& extent, const Tensor& index, Tensor& y) {
   const int64_t outer = extent.outer, length = extent.length, inner = extent.inner;
   const int64_t kept = index.numel();
+  check_range("index_select", index, extent);
   const int32_t* const at = index.data<int32_t>();
   dispatch_all("index_select", x.dtype(), [&]<class T>(T) {
     const T* const from = x.data<T>();
@@ -40,6 +52,7 @@ void select(const Tensor& x, const AxisExtent& extent, const Tensor& index, Tens
 void select_grad(const Tensor& dy, const Tensor& index, const AxisExtent& extent, Tensor& dx) {
   const int64_t outer = extent.outer, length = extent.length, inner = extent.inner;
   const int64_t kept = index.numel();
+  check_range("index_select_grad", index, extent);
   const int32_t* const at = index.data<int32_t>();
   dispatch_floating("index_select_grad", dy.dtype(), [&]<class T>(T) {
     const T* const from = dy.data<T>();
@@ -73,6 +86,7 @@ void for_entries(const Tensor& index, const AxisExtent& extent, const F& f) {
 }
 
 void gather(const Tensor& x, const AxisExtent& extent, const Tensor& index, Tensor& y) {
+  check_range("gather", index, extent);
   dispatch_all("gather", x.dtype(), [&]<class T>(T) {
     const T* const from = x.data<T>();
     T* const to = y.data<T>();
@@ -81,6 +95,7 @@ void gather(const Tensor& x, const AxisExtent& extent, const Tensor& index, Tens
 }
 
 void scatter(const Tensor& src, const Tensor& index, const AxisExtent& extent, Tensor& y) {
+  check_range("scatter", index, extent);
   dispatch_all("scatter", src.dtype(), [&]<class T>(T) {
     const T* const from = src.data<T>();
     T* const to = y.data<T>();
@@ -89,6 +104,7 @@ void scatter(const Tensor& src, const Tensor& index, const AxisExtent& extent, T
 }
 
 void scatter_add(const Tensor& src, const Tensor& index, const AxisExtent& extent, Tensor& y) {
+  check_range("scatter_add", index, extent);
   dispatch_floating("scatter_add", src.dtype(), [&]<class T>(T) {
     const T* const from = src.data<T>();
     T* const to = y.data<T>();
@@ -96,8 +112,20 @@ void scatter_add(const Tensor& src, const Tensor& index, const AxisExtent& exten
   });
 }
 
-const bool registered =
-    indexing_kernels.add(DeviceType::cpu(), {select, select_grad, gather, scatter, scatter_add});
+/// Every source writes its own number; it won if that number is still there.
+void winners(const Tensor& index, const AxisExtent& extent, Tensor& y) {
+  check_range("scatter_winners", index, extent);
+  std::vector<int64_t> written(static_cast<size_t>(extent.outer * extent.length * extent.inner));
+  for_entries(index, extent,
+              [&](int64_t target, int64_t entry) { written[static_cast<size_t>(target)] = entry; });
+  uint8_t* const to = y.data<uint8_t>();
+  for_entries(index, extent, [&](int64_t target, int64_t entry) {
+    to[entry] = written[static_cast<size_t>(target)] == entry;
+  });
+}
+
+const bool registered = indexing_kernels.add(
+    DeviceType::cpu(), {select, select_grad, gather, scatter, scatter_add, winners});
 
 }  // namespace
 }  // namespace vtrain

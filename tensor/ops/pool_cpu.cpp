@@ -1,5 +1,6 @@
 #include <algorithm>
 #include <type_traits>
+#include <vector>
 
 #include "tensor/cpu_level.h"
 #include "tensor/dispatch.h"
@@ -24,6 +25,13 @@ const PoolPasses<T>& simd() {
 PoolAxisView view_of(const PoolAxis& axis) {
   return {axis.in,           axis.out,         axis.begin.data(), axis.end.data(),
           axis.first.data(), axis.last.data(), axis.share.data()};
+}
+
+int64_t most_readers(const PoolAxis& axis) {
+  int64_t most = 0;
+  for (size_t p = 0; p < axis.first.size(); ++p)
+    most = std::max<int64_t>(most, axis.last[p] - axis.first[p]);
+  return most;
 }
 
 /// The plain loops, channel by channel.
@@ -144,6 +152,7 @@ void max_grad(const Tensor& dy, const Tensor& taps, const PoolWindows& windows, 
   const bool is_wide = taps.dtype() == DType::i32;
   const uint8_t* const bytes = is_wide ? nullptr : taps.data<uint8_t>();
   const int32_t* const words = is_wide ? taps.data<int32_t>() : nullptr;
+  const auto most = static_cast<size_t>(most_readers(windows.rows) * most_readers(windows.columns));
   dispatch_real("max_pool_grad", dy.dtype(), [&]<class T>(T) {
     const T* const from = dy.data<T>();
     T* const to = dx.data<T>();
@@ -151,7 +160,8 @@ void max_grad(const Tensor& dy, const Tensor& taps, const PoolWindows& windows, 
     for_rows(dx.dim(0) * view.rows.in, view.columns.in * view.channels,
              [&](int64_t begin, int64_t end) {
                if constexpr (!std::is_same_v<T, double>) {
-                 simd<T>().max_grad(view, from, bytes, words, begin, end, to);
+                 std::vector<PoolReader> readers(most);
+                 simd<T>().max_grad(view, from, bytes, words, begin, end, readers.data(), to);
                } else if (is_wide) {
                  reference::max_grad(view, from, words, begin, end, to);
                } else {

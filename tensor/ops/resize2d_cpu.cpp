@@ -1,5 +1,6 @@
 #include <algorithm>
 #include <type_traits>
+#include <vector>
 
 #include "tensor/cpu_level.h"
 #include "tensor/dispatch.h"
@@ -17,6 +18,13 @@ const Resize2dSimd& simd() {
 
 AxisMapView view_of(const AxisMap& map) {
   return {map.in, map.out, map.start.data(), map.source.data(), map.weight.data()};
+}
+
+int64_t most_taps(const AxisMap& map) {
+  int64_t most = 0;
+  for (size_t i = 0; i + 1 < map.start.size(); ++i)
+    most = std::max<int64_t>(most, map.start[i + 1] - map.start[i]);
+  return most;
 }
 
 namespace reference {
@@ -43,6 +51,7 @@ void apply(const ResizeView& v, const double* x, int64_t begin, int64_t end, dou
 void apply(const Tensor& x, const ResizeMaps& maps, Tensor& y) {
   const ResizeView view{x.dim(1), view_of(maps.rows), view_of(maps.columns)};
   const int64_t rows = y.dim(0) * maps.rows.out, row = maps.columns.out * view.channels;
+  const auto most = static_cast<size_t>(most_taps(maps.rows) * most_taps(maps.columns));
   dispatch_real("resize2d", x.dtype(), [&]<class T>(T) {
     const T* const from = x.data<T>();
     T* const to = y.data<T>();
@@ -50,11 +59,13 @@ void apply(const Tensor& x, const ResizeMaps& maps, Tensor& y) {
                  [&](int64_t begin, int64_t end) {
                    if constexpr (std::is_same_v<T, double>) {
                      reference::apply(view, from, begin, end, to);
-                   } else if constexpr (std::is_same_v<T, float>) {
-                     simd().f32(view, from, begin, end, to);
-                   } else {
-                     simd().bf16(view, from, begin, end, to);
+                     return;
                    }
+                   std::vector<ResizeTap> taps(most);
+                   if constexpr (std::is_same_v<T, float>)
+                     simd().f32(view, from, begin, end, taps.data(), to);
+                   if constexpr (std::is_same_v<T, BFloat16>)
+                     simd().bf16(view, from, begin, end, taps.data(), to);
                  });
   });
 }

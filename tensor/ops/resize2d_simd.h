@@ -17,10 +17,19 @@ struct ResizeView {
   AxisMapView rows, columns;
 };
 
-/// Rows [begin, end) of y, numbered over all images; channels last.
+/// What an output reads of its image: where it lies, and its weight.
+struct ResizeTap {
+  int64_t from;
+  float weight;
+};
+
+/// Rows [begin, end) of y, numbered over all images; channels last. `taps` holds as many as an
+/// output has at most.
 struct Resize2dSimd {
-  void (*f32)(const ResizeView& view, const float* x, int64_t begin, int64_t end, float* y);
-  void (*bf16)(const ResizeView& view, const BFloat16* x, int64_t begin, int64_t end, BFloat16* y);
+  void (*f32)(const ResizeView& view, const float* x, int64_t begin, int64_t end, ResizeTap* taps,
+              float* y);
+  void (*bf16)(const ResizeView& view, const BFloat16* x, int64_t begin, int64_t end,
+               ResizeTap* taps, BFloat16* y);
 };
 
 namespace baseline {

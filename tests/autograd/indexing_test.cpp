@@ -139,7 +139,7 @@ TEST_CASE("one_hot: a row per label, of any shape") {
   CHECK(y.shape() == Shape{2, 2, 3});
   CHECK(y.to_vector() == std::vector<double>{1, 0, 0, 0, 0, 1, 0, 1, 0, 0, 0, 1});
   CHECK_THROWS_WITH_AS(one_hot(ints({1}, {3}), 3),
-                       "[one_hot] index: expected entries in 0..2, got 3", ShapeError);
+                       "[scatter] index: expected entries in 0..2, got 3", ShapeError);
 }
 
 TEST_CASE("indexing: the trace links values and indices to what they came from") {

@@ -524,8 +524,26 @@ def resize2d():
     write("resize2d", c.tensors)
 
 
+def losses():
+    c = Cases(48)
+    labels = {"labels": np.array([0, 6, 3, 3, 1], dtype=np.int32)}
+    for smoothing in (0.0, 0.1):
+        f = lambda logits, labels: F.cross_entropy(logits, labels, reduction="none", label_smoothing=smoothing)
+        c.op(f"labels_{smoothing:g}", f, labels, logits=c.normal(5, 7, scale=3))
+    for t in (1.0, 4.0):
+        kl = lambda student, teacher: F.kl_div(
+            torch.log_softmax(student / t, 1), torch.softmax(teacher / t, 1), reduction="none"
+        ).sum(1)
+        c.op(f"kl_{t:g}", kl, {"teacher": c.normal(5, 7, scale=3)}, student=c.normal(5, 7, scale=3))
+    c.op("mse", lambda a, b: F.mse_loss(a, b), a=c.normal(3, 4, 5), b=c.normal(3, 4, 5))
+    for dim in (0, 2):
+        cosine = lambda a, b: F.cosine_similarity(a, b, dim)
+        c.op(f"cosine_{dim}", cosine, a=c.normal(3, 4, 5), b=c.normal(3, 4, 5))
+    write("losses", c.tensors)
+
+
 if __name__ == "__main__":
     for make in (arithmetic, linear, normalize, shape, tokens, attention, optimizers, vit, conv2d, batch_norm):
         make()
-    for make in (pool, activation, rms_norm, local_response_norm, rearrange, indexing, resize2d):
+    for make in (pool, activation, rms_norm, local_response_norm, rearrange, indexing, resize2d, losses):
         make()
