@@ -1,6 +1,8 @@
 #include "nn/import.h"
 
-#include <algorithm>
+#include <map>
+#include <string_view>
+#include <utility>
 
 #include "tensor/torch_file.h"
 
@@ -29,6 +31,24 @@ bool is_computed_here(std::string_view name) {
          name.ends_with("attn_mask");
 }
 
+/// Parts of names: torchvision's, and timm's for the same.
+constexpr std::pair<std::string_view, std::string_view> kTimmNames[] = {
+    {"class_token", "cls_token"},
+    {"conv_proj.", "patch_embed.proj."},
+    {"encoder.pos_embedding", "pos_embed"},
+    {"encoder.layers.encoder_layer_", "blocks."},
+    {"encoder.ln.", "norm."},
+    {"heads.head.", "head."},
+    {".ln_1.", ".norm1."},
+    {".ln_2.", ".norm2."},
+    {".self_attention.in_proj_", ".attn.qkv."},
+    {".self_attention.out_proj.", ".attn.proj."},
+    {".mlp.0.", ".mlp.fc1."},
+    {".mlp.3.", ".mlp.fc2."},
+    {".mlp.linear_1.", ".mlp.fc1."},  // files older than torchvision 0.13
+    {".mlp.linear_2.", ".mlp.fc2."},
+};
+
 /// Names as the model has them.
 std::map<std::string, Tensor> cleaned(const std::map<std::string, Tensor>& tensors) {
   constexpr std::string_view kPrefix = "module.";
@@ -37,7 +57,10 @@ std::map<std::string, Tensor> cleaned(const std::map<std::string, Tensor>& tenso
     if (is_computed_here(name)) continue;
     result[name.starts_with(kPrefix) ? name.substr(kPrefix.size()) : name] = tensor;
   }
-  return result;
+  if (!result.contains("conv_proj.weight")) return result;
+  std::map<std::string, Tensor> renamed;
+  for (const auto& [name, tensor] : result) renamed[timm_name_of(name)] = tensor;
+  return renamed;
 }
 
 /// Equal but for extents of 1 at the end: a 1x1 convolution and a linear layer.
@@ -58,6 +81,15 @@ int64_t extent_in(const std::map<std::string, Tensor>& tensors, const std::strin
 }
 
 }  // namespace
+
+std::string timm_name_of(const std::string& torchvision_name) {
+  std::string name = torchvision_name;
+  for (const auto& [theirs, timms] : kTimmNames) {
+    const size_t at = name.find(theirs);
+    if (at != std::string::npos) name.replace(at, theirs.size(), timms);
+  }
+  return name;
+}
 
 std::unique_ptr<Network> import_weights(const std::string& file, const ImportOptions& options) {
   const ModelInfo& info = find_model(options.model);

@@ -48,7 +48,11 @@ Vit::Vit(const VitConfig& config)
       head_(config.dim, config.num_classes) {
   const int64_t side = config.image_size / config.patch_size;
   cls_token_ = add("cls_token", Parameter({1, 1, config.dim}, Init::normal(1e-6)));
-  pos_embed_ = add("pos_embed", Parameter({1, side * side + 1, config.dim}, Init::normal(0.02)));
+  if (config.has_dist_token)
+    dist_token_ = add("dist_token", Parameter({1, 1, config.dim}, Init::normal(0.02)));
+  const int64_t special = config.has_dist_token ? 2 : 1;
+  pos_embed_ =
+      add("pos_embed", Parameter({1, side * side + special, config.dim}, Init::normal(0.02)));
   add("patch_embed", patch_embed_);
   for (int64_t i = 0; i < config.depth; ++i) {
     const double rate = config.depth > 1 ? config.drop_path * static_cast<double>(i) /
@@ -60,6 +64,10 @@ Vit::Vit(const VitConfig& config)
   }
   add("norm", norm_);
   add("head", head_);
+  if (config.has_dist_token) {
+    head_dist_ = std::make_unique<Linear>(config.dim, config.num_classes);
+    add("head_dist", *head_dist_);
+  }
   if (!config.has_fan_in_init) return;
   for (const Parameter& p : parameters()) {
     if (p.value().ndim() != 2) continue;
@@ -71,20 +79,27 @@ Outputs Vit::outputs(const Variable& images, const Pass& pass) {
   const Shape wanted{images.dim(0), config_.channels, config_.image_size, config_.image_size};
   if (images.shape() != wanted)
     throw ShapeError(str("[vit] images ", images.shape(), ": expected ", wanted));
-  const Variable patches = patch_embed_(images, pass);
-  const Variable cls_token = expand(cls_token_.effective(pass), {images.dim(0), 1, config_.dim});
+  const auto token = [&](const Parameter& p) {
+    return expand(p.effective(pass), {images.dim(0), 1, config_.dim});
+  };
+  std::vector<Variable> parts{token(cls_token_)};
+  if (head_dist_) parts.push_back(token(dist_token_));
   Tokens t;
-  t.x = concat({cls_token, patches}, 1) + pos_embed_.effective(pass);
-  t.num_special = 1;
+  t.num_special = static_cast<int64_t>(parts.size());
+  parts.push_back(patch_embed_(images, pass));
+  t.x = concat(parts, 1) + pos_embed_.effective(pass);
   for (const auto& block : blocks_) t = (*block)(t, pass);
-  return {.logits = head_(select(norm_(t.x, pass), 1, 0), pass), .heads = {}};
+  const Variable x = norm_(t.x, pass), cls = head_(select(x, 1, 0), pass);
+  if (!head_dist_) return {.logits = cls, .heads = {}};
+  const Variable dist = (*head_dist_)(select(x, 1, 1), pass);
+  return {.logits = (cls + dist) * 0.5, .heads = {{"cls", cls}, {"dist", dist}}};
 }
 
 namespace {
 /// dim, depth, heads, hidden and patch of one size; the rest comes from the data.
 struct Size {
   int64_t dim, depth, num_heads, hidden_dim, patch_size;
-  bool has_fan_in_init = false;
+  bool has_fan_in_init = false, has_dist_token = false;
 };
 
 auto maker(const Size& size) {
@@ -98,7 +113,8 @@ auto maker(const Size& size) {
                                            .num_heads = size.num_heads,
                                            .hidden_dim = size.hidden_dim,
                                            .drop_path = o.drop_path,
-                                           .has_fan_in_init = size.has_fan_in_init});
+                                           .has_fan_in_init = size.has_fan_in_init,
+                                           .has_dist_token = size.has_dist_token});
   };
 }
 
@@ -112,12 +128,20 @@ const RegisteredModel models[] = {
      maker({384, 12, 6, 1536, 16})},
     {"vit_base_patch16_224", "ViT, width 768, 12 blocks, 12 heads", kVit,
      maker({768, 12, 12, 3072, 16})},
+    {"vit_large_patch16_224", "ViT, width 1024, 24 blocks, 16 heads", kVit,
+     maker({1024, 24, 16, 4096, 16})},
     {"deit_tiny_patch16_224", "DeiT, width 192, 12 blocks, 3 heads", kDeit,
      maker({192, 12, 3, 768, 16})},
     {"deit_small_patch16_224", "DeiT, width 384, 12 blocks, 6 heads", kDeit,
      maker({384, 12, 6, 1536, 16})},
     {"deit_base_patch16_224", "DeiT, width 768, 12 blocks, 12 heads", kDeit,
      maker({768, 12, 12, 3072, 16})},
+    {"deit_tiny_distilled_patch16_224", "DeiT-Ti with a distillation token", kDeit,
+     maker({192, 12, 3, 768, 16, false, true})},
+    {"deit_small_distilled_patch16_224", "DeiT-S with a distillation token", kDeit,
+     maker({384, 12, 6, 1536, 16, false, true})},
+    {"deit_base_distilled_patch16_224", "DeiT-B with a distillation token", kDeit,
+     maker({768, 12, 12, 3072, 16, false, true})},
     {"deit_mini_patch4_28", "DeiT for 28x28 images: width 96, 8 blocks, 3 heads, 49 patches", kDeit,
      maker({96, 8, 3, 384, 4, true}), kFashionMnist},
     {"deit_micro_patch4_28", "DeiT for tests on 28x28 images: width 96, 6 blocks, 4 heads", kDeit,

@@ -16,6 +16,8 @@ struct VitConfig {
   /// Linear weights start uniform in +-1/sqrt(in) instead of normal with std 0.02 (timm): narrow
   /// networks on short schedules learn faster so.
   bool has_fan_in_init = false;
+  /// A second token behind the class token, with a head of its own, for the teacher's labels.
+  bool has_dist_token = false;
 };
 
 /// Images to patch tokens: a convolution whose kernel equals its stride, computed as one linear
@@ -45,6 +47,8 @@ class PatchEmbed final : public Module {
 /// 2021, arXiv:2010.11929; sizes Ti and S: Touvron et al. (DeiT), ICML 2021, arXiv:2012.12877.
 /// Parameter paths are timm's.
 ///   images (N, C, H, W) -> logits (N, K)
+/// With a distillation token the logits are the mean of both heads', as DeiT classifies, and each
+/// head's own are the heads "cls" and "dist".
 class Vit final : public Model {
  public:
   explicit Vit(const VitConfig& config);
@@ -53,10 +57,11 @@ class Vit final : public Model {
  private:
   VitConfig config_;
   PatchEmbed patch_embed_;
-  Parameter cls_token_, pos_embed_;
+  Parameter cls_token_, dist_token_, pos_embed_;  // the second only with has_dist_token
   std::vector<std::unique_ptr<Block>> blocks_;
   LayerNorm norm_;
   Linear head_;
+  std::unique_ptr<Linear> head_dist_;
 };
 
 }  // namespace vtrain

@@ -10,6 +10,7 @@
 
 #include "autograd/arithmetic.h"
 #include "autograd/normalize.h"
+#include "nn/graph.h"
 #include "nn/hooks.h"
 #include "nn/network.h"
 #include "nn/optim/optimizer.h"
@@ -111,9 +112,11 @@ TEST_CASE("vit: ten steps of AdamW end in PyTorch's weights") {
 }
 
 TEST_CASE("vit: parameter counts are the published ones") {
-  const std::map<std::string, int64_t> counts{{"deit_tiny_patch16_224", 5717416},
-                                              {"deit_small_patch16_224", 22050664},
-                                              {"deit_base_patch16_224", 86567656}};
+  const std::map<std::string, int64_t> counts{
+      {"deit_tiny_patch16_224", 5717416},           {"deit_small_patch16_224", 22050664},
+      {"deit_base_patch16_224", 86567656},          {"vit_large_patch16_224", 304326632},
+      {"deit_tiny_distilled_patch16_224", 5910800}, {"deit_small_distilled_patch16_224", 22436432},
+      {"deit_base_distilled_patch16_224", 87338192}};
   for (const auto& [name, count] : counts) {
     const Network network({.model = name,
                            .options = {.num_classes = 1000, .channels = 3, .image_size = 224},
@@ -121,6 +124,94 @@ TEST_CASE("vit: parameter counts are the published ones") {
     CAPTURE(name);
     CHECK(network.parameter_count() == count);
   }
+}
+
+// One more token in every product: 1.2610 and 4.6241 G, against 1.2537 and 4.5989 G.
+TEST_CASE("vit: multiply-adds of distilled DeiT are those of one more token and one more head") {
+  for (const auto& [name, macs] : {std::pair{"deit_tiny_distilled_patch16_224", 1.2610},
+                                   std::pair{"deit_small_distilled_patch16_224", 4.6241}}) {
+    CAPTURE(name);
+    Network network({.model = name,
+                     .options = {.num_classes = 1000, .channels = 3, .image_size = 224},
+                     .parts = {}});
+    CHECK(std::round(static_cast<double>(Graph(network).macs()) / 1e5) / 1e4 == macs);
+  }
+}
+
+/// Two blocks with a distillation token, from random values.
+struct Distilled {
+  Vit vit{{.image_size = 12,
+           .patch_size = 4,
+           .channels = 2,
+           .num_classes = 5,
+           .dim = 24,
+           .depth = 2,
+           .num_heads = 3,
+           .hidden_dim = 96,
+           .has_dist_token = true}};
+
+  Distilled() {
+    for (Parameter p : vit.parameters()) p.set(noise(p.path(), p.value().shape()));
+  }
+  static Tensor noise(const std::string& name, const Shape& shape) {
+    return Random(5, "", name).normal({1, numel_of(shape)}, {}).reshape(shape);
+  }
+  Parameter parameter(const std::string& path) const {
+    for (const Parameter& p : vit.parameters()) {
+      if (p.path() == path) return p;
+    }
+    throw Error("no parameter " + path);
+  }
+  Outputs run() {
+    return vit.outputs(Variable(noise("images", {3, 2, 12, 12}).channels_last()), Pass{});
+  }
+};
+
+// Touvron et al., arXiv:2012.12877, section 4: both heads see the images, and classify together.
+TEST_CASE("vit: the logits of a distilled DeiT are the mean of its heads', which differ") {
+  Distilled d;
+  const Outputs o = d.run();
+  const std::vector<double> both = o.logits.value().to_vector(),
+                            cls = o.heads.at("cls").value().to_vector(),
+                            dist = o.heads.at("dist").value().to_vector();
+  for (size_t i = 0; i < both.size(); ++i)
+    CHECK(both[i] == doctest::Approx((cls[i] + dist[i]) / 2).epsilon(1e-6));  // f32
+  CHECK(relative_error(o.heads.at("dist").value(), o.heads.at("cls").value()) > 0.1);
+}
+
+TEST_CASE("vit: a distillation token equal to the class token, with its head, changes no logit") {
+  Distilled d;
+  d.parameter("dist_token").set(d.parameter("cls_token").value());
+  d.parameter("head_dist.weight").set(d.parameter("head.weight").value());
+  d.parameter("head_dist.bias").set(d.parameter("head.bias").value());
+  Parameter positions = d.parameter("pos_embed");
+  Tensor equal = positions.value().clone();
+  equal.slice(1, 1, 2).copy_from(positions.value().slice(1, 0, 1));
+  positions.set(equal);
+  const Outputs o = d.run();
+  CHECK(relative_error(o.logits.value(), o.heads.at("cls").value()) < 1e-6);
+  CHECK(relative_error(o.heads.at("dist").value(), o.heads.at("cls").value()) < 1e-6);
+}
+
+// Patches are read by their positions alone.
+TEST_CASE("vit: patches in another order, with their positions, give the same logits") {
+  Distilled d;
+  const Tensor image = Distilled::noise("images", {1, 2, 12, 12});
+  Tensor moved = image.clone();  // the first row of patches and the last change places
+  moved.slice(2, 0, 4).copy_from(image.slice(2, 8, 12));
+  moved.slice(2, 8, 12).copy_from(image.slice(2, 0, 4));
+  const auto logits = [&](const Tensor& x) {
+    return d.vit.outputs(Variable(x.channels_last()), Pass{}).logits.value();
+  };
+  const Tensor before = logits(image);
+  Parameter positions = d.parameter("pos_embed");
+  const Tensor p = positions.value().clone();
+  Tensor q = p.clone();
+  q.slice(1, 2, 5).copy_from(p.slice(1, 8, 11));
+  q.slice(1, 8, 11).copy_from(p.slice(1, 2, 5));
+  CHECK(relative_error(logits(moved), before) > 1e-3);
+  positions.set(q);
+  CHECK(relative_error(logits(moved), before) < 1e-5);  // sums in another order
 }
 
 TEST_CASE("vit: sizes that do not divide are refused") {
