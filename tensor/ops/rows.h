@@ -20,7 +20,8 @@ Tensor gather_rows_grad(const Tensor& dy, const Tensor& index, int64_t rows);
 /// lower position, NaN ranks last. Throws ShapeError unless 1 <= k <= P.
 Tensor select_top(const Tensor& score, int64_t k);
 
-/// Concatenation along `dim`; other extents equal.
+/// Concatenation along `dim`; other extents equal. Channels last where all parts run over channels
+/// first, else contiguous.
 Tensor concat(const std::vector<Tensor>& parts, int dim);
 
 /// (N, C, H, W) -> (N, H/p * W/p, C*p*p): rows in raster order, a row ordered (c, y, x) as a
