@@ -48,7 +48,7 @@ Variable scatter(const Variable& x, int axis, const Variable& index, const Varia
 
 namespace {
 SortedVariables recorded(const char* values_name, const char* indices_name, const Variable& x,
-                         int axis, Sorted sorted) {
+                         int axis, const Sorted& sorted) {
   const Op values{values_name, {{"axis", axis}}}, indices{indices_name, {{"axis", axis}}};
   return {
       Variable::from(values, sorted.values, {x},

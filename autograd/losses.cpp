@@ -14,7 +14,7 @@ Tensor smoothed_targets(const Tensor& labels, int64_t num_classes, double smooth
     throw ShapeError(
         str("[smoothed_targets] smoothing: expected 0 <= smoothing < 1, got ", smoothing));
   }
-  const Tensor hard = one_hot(labels, num_classes).to(dtype);
+  Tensor hard = one_hot(labels, num_classes).to(dtype);
   if (smoothing == 0) return hard;
   return add(multiply(hard, 1 - smoothing), smoothing / static_cast<double>(num_classes));
 }

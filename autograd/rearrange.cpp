@@ -77,7 +77,7 @@ void roll_from(size_t next, const std::vector<int>& axes, const std::vector<int6
 }
 
 Tensor rolled(const Tensor& x, const std::vector<int>& axes, const std::vector<int64_t>& shifts) {
-  const Tensor y = empty_in_order_of(x, x.shape());
+  Tensor y = empty_in_order_of(x, x.shape());
   roll_from(0, axes, shifts, is_image_in_rows(x), x, y);
   return y;
 }

@@ -47,6 +47,12 @@ Tensor lead_with(const Tensor& index, int64_t count) {
   return rows_kernels.on(index.device()).lead_with(index.contiguous(), count);
 }
 
+namespace {
+bool runs_over_channels_first(const Tensor& x) {
+  return x.ndim() == 4 && !x.is_contiguous() && (x.strides()[1] == 1 || x.dim(1) == 1);
+}
+}  // namespace
+
 Tensor concat(const std::vector<Tensor>& parts, int dim) {
   if (parts.empty()) throw ShapeError("[concat] parts: expected at least one tensor");
   const auto axis = static_cast<size_t>(checked_dim("concat", dim, parts[0].shape()));
@@ -63,11 +69,17 @@ Tensor concat(const std::vector<Tensor>& parts, int dim) {
     check_same_dtype("concat", "part 0", parts[0], "part", part);
     shape[axis] += part.shape()[axis];
   }
-  Tensor y = Tensor::empty(shape, parts[0].dtype(), parts[0].device());
+  // Images, and channels of images, stay in rows of channels and are copied in them.
+  const bool is_in_rows = std::all_of(parts.begin(), parts.end(), runs_over_channels_first);
+  Tensor y = is_in_rows ? Tensor::empty_channels_last(shape, parts[0].dtype(), parts[0].device())
+                        : Tensor::empty(shape, parts[0].dtype(), parts[0].device());
+  const auto as_it_lies = [&](const Tensor& t) {
+    return is_in_rows ? t.transpose(1, 2).transpose(2, 3) : t;
+  };
   int64_t at = 0;
   for (const Tensor& part : parts) {
     const int64_t extent = part.shape()[axis];
-    y.slice(static_cast<int>(axis), at, at + extent).copy_from(part);
+    as_it_lies(y.slice(static_cast<int>(axis), at, at + extent)).copy_from(as_it_lies(part));
     at += extent;
   }
   return y;

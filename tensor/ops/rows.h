@@ -30,7 +30,8 @@ Tensor mark_rows(const Tensor& index, int64_t rows, DType dtype);
 /// Positions among all tokens where index has those behind `count` special ones.
 Tensor lead_with(const Tensor& index, int64_t count);
 
-/// Concatenation along `dim`; other extents equal.
+/// Concatenation along `dim`; other extents equal. Channels last where all parts run over channels
+/// first, else contiguous.
 Tensor concat(const std::vector<Tensor>& parts, int dim);
 
 /// (N, C, H, W) f32, f64 or bf16 -> (N, H/p * W/p, C*p*p): rows in raster order, a row ordered

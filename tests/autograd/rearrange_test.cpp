@@ -143,6 +143,24 @@ TEST_CASE(
   CHECK(chunk(x, 9, 0).size() == 2);
 }
 
+TEST_CASE("concat: images and parts of them in rows of channels stay so, along every axis") {
+  const Tensor x = counted({2, 6, 4, 3}).channels_last();
+  for (int axis = 0; axis < 4; ++axis) {
+    CAPTURE(axis);
+    const std::vector<Variable> halves = chunk(Variable(x), 2, axis);
+    const Tensor back = concat({halves[0], halves[1]}, axis).value();
+    CHECK(back.is_channels_last());
+    CHECK(back.to_vector() == x.to_vector());
+  }
+  const Tensor mixed = concat({Variable(x), Variable(x.contiguous())}, 1).value();
+  CHECK(mixed.is_contiguous());
+  CHECK(mixed.slice(1, 6, 12).to_vector() == x.to_vector());
+  // One channel, or one position: what both orders share stays readable as either.
+  const Tensor grey = counted({2, 1, 4, 3}).channels_last();
+  CHECK(concat({Variable(grey), Variable(x)}, 1).value().slice(1, 0, 1).to_vector() ==
+        grey.to_vector());
+}
+
 TEST_CASE("rearrangements: the trace has each op with its numbers") {
   Trace trace;
   {
