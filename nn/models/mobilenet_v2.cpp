@@ -93,8 +93,8 @@ MobileNetV2::MobileNetV2(const MobileNetV2Config& c) : channels_(c.channels) {
       in = out;
     }
   }
-  const int64_t head = make_divisible_by_8(std::max(1.0, c.width_mult) *
-                                           static_cast<double>(c.head_channels));
+  const int64_t head =
+      make_divisible_by_8(std::max(1.0, c.width_mult) * static_cast<double>(c.head_channels));
   features_.push_back(std::make_unique<ConvBnAct>(in, head, conv1x1()));
   dropout_ = std::make_unique<Dropout>(c.dropout);
   linear_ = std::make_unique<Linear>(head, c.num_classes);
@@ -123,6 +123,7 @@ namespace {
 
 auto maker(const MobileNetV2Config& sizes) {
   return [sizes](const ModelOptions& options) -> std::unique_ptr<Model> {
+    refuse_drop_path("mobilenet_v2", options);
     MobileNetV2Config config = sizes;
     config.channels = options.channels;
     config.num_classes = options.num_classes;
@@ -161,8 +162,8 @@ const RegisteredModel models[] = {
     {"mobilenet_v2_050", "MobileNetV2, half as wide", kPaper, maker(wide(0.5))},
     {"mobilenet_v2_075", "MobileNetV2, 0.75 times as wide", kPaper, maker(wide(0.75))},
     {"mobilenet_v2_140", "MobileNetV2, 1.4 times as wide", kPaper, maker(wide(1.4))},
-    {"mobilenet_v2_cifar", "MobileNetV2 for 32x32 images: two strides less", kPaper,
-     maker(cifar()), kCifar10},
+    {"mobilenet_v2_cifar", "MobileNetV2 for 32x32 images: two strides less", kPaper, maker(cifar()),
+     kCifar10},
     {"mobilenet_v2_28", "MobileNetV2 for 28x28 images: 6 blocks, widths 8 to 32", kPaper,
      maker(tiny()), kFashionMnist},
 };

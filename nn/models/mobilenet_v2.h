@@ -21,8 +21,8 @@ struct InvertedResiduals {
 /// Sizes of a MobileNetV2; the defaults are the paper's.
 struct MobileNetV2Config {
   int64_t stem_channels = 32, stem_stride = 2;
-  std::vector<InvertedResiduals> rows = {{1, 16, 1, 1},  {6, 24, 2, 2},  {6, 32, 3, 2},
-                                         {6, 64, 4, 2},  {6, 96, 3, 1},  {6, 160, 3, 2},
+  std::vector<InvertedResiduals> rows = {{1, 16, 1, 1}, {6, 24, 2, 2}, {6, 32, 3, 2},
+                                         {6, 64, 4, 2}, {6, 96, 3, 1}, {6, 160, 3, 2},
                                          {6, 320, 1, 1}};
   int64_t head_channels = 1280;
   /// Multiplies every width, each rounded to a multiple of 8; the head's only if above 1.

@@ -20,6 +20,12 @@ RegisteredModel::RegisteredModel(std::string name, std::string description, std:
   models().add(key, std::move(info), where);
 }
 
+void refuse_drop_path(const std::string& network, const ModelOptions& options) {
+  if (options.drop_path == 0) return;
+  throw RecipeError(str("model.drop_path: expected 0, since ", network,
+                        " has no stochastic depth, got ", options.drop_path));
+}
+
 std::vector<ModelInfo> registered_models() {
   std::vector<ModelInfo> all;
   for (const auto& [name, entry] : models().entries()) all.push_back(entry.first);

@@ -49,6 +49,9 @@ class RegisteredModel {
                   const char* file = __builtin_FILE());
 };
 
+/// For networks without stochastic depth: throws RecipeError if the options ask for it.
+void refuse_drop_path(const std::string& network, const ModelOptions& options);
+
 /// In order of names.
 std::vector<ModelInfo> registered_models();
 /// Throws RecipeError, naming the nearest.

@@ -30,8 +30,7 @@ Conv2dSettings stem_settings(Stem stem) {
 /// Option B: a 1x1 convolution and its normalisation.
 class Downsample final : public Module {
  public:
-  Downsample(int64_t in, int64_t out, int64_t stride)
-      : conv_(in, out, conv1x1(stride)), bn_(out) {
+  Downsample(int64_t in, int64_t out, int64_t stride) : conv_(in, out, conv1x1(stride)), bn_(out) {
     add("0", conv_);
     add("1", bn_);
   }
@@ -148,8 +147,7 @@ ResNet::ResNet(const ResNetConfig& config)
   add("bn1", bn1_);
   add("act1", act1_);
   if (config.stem == Stem::kImageNet) {
-    max_pool_ =
-        std::make_unique<MaxPool2d>(Pool2dOptions{.kernel = 3, .stride = 2, .padding = 1});
+    max_pool_ = std::make_unique<MaxPool2d>(Pool2dOptions{.kernel = 3, .stride = 2, .padding = 1});
     add("max_pool", *max_pool_);
   }
   int64_t in = config.width, width = config.width;
@@ -197,6 +195,7 @@ namespace {
 
 auto maker(const ResNetConfig& sizes) {
   return [sizes](const ModelOptions& options) -> std::unique_ptr<Model> {
+    refuse_drop_path("resnet", options);
     ResNetConfig config = sizes;
     config.channels = options.channels;
     config.num_classes = options.num_classes;

@@ -8,6 +8,7 @@
 // row and column, with half of the new channels of zeros before the old ones and half behind.
 // Parameter names and this split are those of akamaster's pytorch_resnet_cifar10, whose weights
 // load as they are.
+#include <array>
 #include <cmath>
 #include <vector>
 
@@ -74,28 +75,31 @@ class BasicBlock final : public Module {
   Relu act2_;
 };
 
+using Widths = std::array<int64_t, 3>;  // of the stages
+
 class ResNetCifar final : public Model {
  public:
-  ResNetCifar(int64_t blocks_per_stage, const ModelOptions& options)
+  ResNetCifar(int64_t blocks_per_stage, const Widths& widths, const ModelOptions& options)
       : channels_(options.channels),
-        conv1_(options.channels, kWidths[0], conv3x3(1)),
-        bn1_(kWidths[0]),
-        linear_(kWidths[2], options.num_classes) {
+        conv1_(options.channels, widths[0], conv3x3(1)),
+        bn1_(widths[0]),
+        linear_(widths[2], options.num_classes) {
+    refuse_drop_path("resnet", options);
     add("conv1", conv1_);
     add("bn1", bn1_);
     add("act1", act1_);
-    int64_t in = kWidths[0];
+    int64_t in = widths[0];
     for (size_t stage = 0; stage < 3; ++stage) {
       for (int64_t i = 0; i < blocks_per_stage; ++i) {
         const int64_t stride = stage > 0 && i == 0 ? 2 : 1;
-        blocks_.push_back(std::make_unique<BasicBlock>(in, kWidths[stage], stride));
+        blocks_.push_back(std::make_unique<BasicBlock>(in, widths[stage], stride));
         add(str("layer", stage + 1, '.', i), *blocks_.back());
-        in = kWidths[stage];
+        in = widths[stage];
       }
     }
     add("pool", pool_);
     add("linear", linear_);
-    initialise_as_published();
+    initialise_as_published(in);
   }
 
   Outputs outputs(const Variable& images, const Pass& pass) override {
@@ -109,14 +113,12 @@ class ResNetCifar final : public Model {
   }
 
  private:
-  static constexpr int64_t kWidths[] = {16, 32, 64};
-
   /// He's normal initialisation of every matrix; the classifier's bias as PyTorch starts it.
-  void initialise_as_published() {
+  void initialise_as_published(int64_t features) {
     for (const Parameter& p : parameters()) {
       if (p.value().ndim() >= 2) p.set_init(Init::he_normal(fans_of(p.value().shape()).in));
       if (p.path() == "linear.bias")
-        p.set_init(Init::uniform(1 / std::sqrt(static_cast<double>(kWidths[2]))));
+        p.set_init(Init::uniform(1 / std::sqrt(static_cast<double>(features))));
     }
   }
 
@@ -129,15 +131,18 @@ class ResNetCifar final : public Model {
   Linear linear_;
 };
 
-auto maker(int64_t depth) {
-  return [depth](const ModelOptions& options) -> std::unique_ptr<Model> {
-    return std::make_unique<ResNetCifar>((depth - 2) / 6, options);
+auto maker(int64_t depth, const Widths& widths = {16, 32, 64}) {
+  return [depth, widths](const ModelOptions& options) -> std::unique_ptr<Model> {
+    return std::make_unique<ResNetCifar>((depth - 2) / 6, widths, options);
   };
 }
 
 const char* const kPaper = "arXiv:1512.03385";
 const ModelOptions kCifar10{.num_classes = 10, .channels = 3, .image_size = 32};
+const ModelOptions kFashionMnist{.num_classes = 10, .channels = 1, .image_size = 28};
 const RegisteredModel models[] = {
+    {"resnet8_28", "ResNet-8 for 28x28 images, widths 8, 16, 32", kPaper, maker(8, {8, 16, 32}),
+     kFashionMnist},
     {"resnet20", "ResNet-20 for 32x32 images, widths 16, 32, 64", kPaper, maker(20), kCifar10},
     {"resnet32", "ResNet-32 for 32x32 images, widths 16, 32, 64", kPaper, maker(32), kCifar10},
     {"resnet44", "ResNet-44 for 32x32 images, widths 16, 32, 64", kPaper, maker(44), kCifar10},

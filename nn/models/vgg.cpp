@@ -63,8 +63,7 @@ Vgg::Vgg(const VggConfig& config)
 
 Outputs Vgg::outputs(const Variable& images, const Pass& pass) {
   if (images.ndim() != 4 || images.dim(1) != channels_) {
-    throw ShapeError(
-        str("[vgg] images ", images.shape(), ": expected (N, ", channels_, ", H, W)"));
+    throw ShapeError(str("[vgg] images ", images.shape(), ": expected (N, ", channels_, ", H, W)"));
   }
   Variable x = images;
   for (const Step& step : steps_) {
@@ -89,17 +88,18 @@ namespace {
 
 constexpr int64_t kM = VggConfig::kPool;
 const std::vector<int64_t> kA = {64, kM, 128, kM, 256, 256, kM, 512, 512, kM, 512, 512, kM};
-const std::vector<int64_t> kB = {64,  64,  kM, 128, 128, kM,  256, 256,
-                                 kM, 512, 512, kM, 512, 512, kM};
-const std::vector<int64_t> kD = {64,  64,  kM,  128, 128, kM,  256, 256, 256,
+const std::vector<int64_t> kB = {64, 64,  kM,  128, 128, kM,  256, 256,
+                                 kM, 512, 512, kM,  512, 512, kM};
+const std::vector<int64_t> kD = {64, 64,  kM,  128, 128, kM,  256, 256, 256,
                                  kM, 512, 512, 512, kM,  512, 512, 512, kM};
-const std::vector<int64_t> kE = {64,  64,  kM, 128, 128, kM,  256, 256, 256, 256, kM,
-                                 512, 512, 512, 512, kM, 512, 512, 512, 512, kM};
+const std::vector<int64_t> kE = {64,  64,  kM,  128, 128, kM,  256, 256, 256, 256, kM,
+                                 512, 512, 512, 512, kM,  512, 512, 512, 512, kM};
 const std::vector<int64_t> kTiny = {16, kM, 32, kM, 64, 64, kM};
 
 auto maker(const std::vector<int64_t>& layers, bool has_batch_norm,
            VggHead head = VggHead::kThreeLayers) {
   return [=](const ModelOptions& options) -> std::unique_ptr<Model> {
+    refuse_drop_path("vgg", options);
     return std::make_unique<Vgg>(VggConfig{.layers = layers,
                                            .has_batch_norm = has_batch_norm,
                                            .head = head,

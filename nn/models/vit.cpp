@@ -144,6 +144,8 @@ const RegisteredModel models[] = {
      maker({768, 12, 12, 3072, 16, false, true})},
     {"deit_mini_patch4_28", "DeiT for 28x28 images: width 96, 8 blocks, 3 heads, 49 patches", kDeit,
      maker({96, 8, 3, 384, 4, true}), kFashionMnist},
+    {"vit_nano_patch4_28", "ViT for 28x28 images: width 64, 4 blocks, 4 heads, 49 patches", kVit,
+     maker({64, 4, 4, 128, 4, true}), kFashionMnist},
     {"deit_micro_patch4_28", "DeiT for tests on 28x28 images: width 96, 6 blocks, 4 heads", kDeit,
      maker({96, 6, 4, 384, 4, true}), kFashionMnist},
 };

@@ -44,19 +44,19 @@ std::map<std::string, Shape> shapes_of(const Network& network) {
 }
 
 /// The transformer of tests/golden/make_torchvision.py.
-const RegisteredModel tiny_vit(
-    "vit_of_import_test", "two blocks of width 8", "arXiv:2010.11929",
-    [](const ModelOptions& o) -> std::unique_ptr<Model> {
-      return std::make_unique<Vit>(VitConfig{.image_size = o.image_size,
-                                             .patch_size = 4,
-                                             .channels = o.channels,
-                                             .num_classes = o.num_classes,
-                                             .dim = 8,
-                                             .depth = 2,
-                                             .num_heads = 2,
-                                             .hidden_dim = 16});
-    },
-    {.num_classes = 7, .channels = 3, .image_size = 8});
+const RegisteredModel tiny_vit("vit_of_import_test", "two blocks of width 8", "arXiv:2010.11929",
+                               [](const ModelOptions& o) -> std::unique_ptr<Model> {
+                                 return std::make_unique<Vit>(
+                                     VitConfig{.image_size = o.image_size,
+                                               .patch_size = 4,
+                                               .channels = o.channels,
+                                               .num_classes = o.num_classes,
+                                               .dim = 8,
+                                               .depth = 2,
+                                               .num_heads = 2,
+                                               .hidden_dim = 16});
+                               },
+                               {.num_classes = 7, .channels = 3, .image_size = 8});
 
 TEST_CASE("import: torchvision's convolutional networks have our tensors, by name and shape") {
   const auto theirs = torchvision_shapes();
@@ -70,8 +70,7 @@ TEST_CASE("import: torchvision's convolutional networks have our tensors, by nam
 TEST_CASE("import: torchvision's transformer has our tensors once its names are timm's") {
   const std::map<std::string, Shape> theirs = torchvision_shapes().at("vit_b_16");
   std::map<std::string, Shape> renamed;
-  for (const auto& [name, shape] : theirs)
-    renamed[timm_name_of(name)] = shape;
+  for (const auto& [name, shape] : theirs) renamed[timm_name_of(name)] = shape;
   const Network network({.model = "vit_base_patch16_224",
                          .options = find_model("vit_base_patch16_224").usual,
                          .parts = {}});
@@ -120,10 +119,9 @@ TEST_CASE("import: a torchvision network with other classes gives a network with
 }
 
 TEST_CASE("import: weights of another network are refused, naming what is missing") {
-  CHECK_THROWS_WITH_AS(
-      import_weights(stored("torchvision_vit.pth"), {.model = "vgg_bn_28"}),
-      doctest::Contains("has no tensor features.0.weight, which vgg_bn_28 needs"),
-      CheckpointError);
+  CHECK_THROWS_WITH_AS(import_weights(stored("torchvision_vit.pth"), {.model = "vgg_bn_28"}),
+                       doctest::Contains("has no tensor features.0.weight, which vgg_bn_28 needs"),
+                       CheckpointError);
 }
 
 }  // namespace

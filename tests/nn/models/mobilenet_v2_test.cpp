@@ -29,12 +29,11 @@ Network tiny() {
 // Sandler et al., arXiv:1801.04381, table 4: 3.4 M and 300 M, 6.9 M and 585 M at 1.4. To all digits
 // those of torchvision's network, counted in a forward pass; the small variants' by hand.
 TEST_CASE("mobilenet_v2: parameters and multiply-adds of every width are torchvision's") {
-  const std::map<std::string, Counts> expected = {
-      {"mobilenet_v2", {3'504'872, 300'774'272}},
-      {"mobilenet_v2_050", {1'968'680, 97'131'840}},
-      {"mobilenet_v2_075", {2'636'424, 209'069'792}},
-      {"mobilenet_v2_140", {6'108'776, 582'195'824}},
-      {"mobilenet_v2_cifar", {2'236'682, 87'976'448}}};
+  const std::map<std::string, Counts> expected = {{"mobilenet_v2", {3'504'872, 300'774'272}},
+                                                  {"mobilenet_v2_050", {1'968'680, 97'131'840}},
+                                                  {"mobilenet_v2_075", {2'636'424, 209'069'792}},
+                                                  {"mobilenet_v2_140", {6'108'776, 582'195'824}},
+                                                  {"mobilenet_v2_cifar", {2'236'682, 87'976'448}}};
   for (const auto& [name, counts] : expected) {
     CAPTURE(name);
     Network network({.model = name, .options = find_model(name).usual, .parts = {}});
@@ -57,7 +56,9 @@ TEST_CASE("mobilenet_v2: widths round to the nearest multiple of 8 that keeps ni
   CHECK(make_divisible_by_8(1280) == 1280);
 }
 
-TEST_CASE("mobilenet_v2: with its last scale and shift at 0 a block that keeps its shape is the identity") {
+TEST_CASE(
+    "mobilenet_v2: with its last scale and shift at 0 a block that keeps its shape is the "
+    "identity") {
   MobileNetV2Config config;
   config.width_mult = 0.25;
   config.channels = 1;
@@ -111,8 +112,7 @@ TEST_CASE("mobilenet_v2: dropout stands before the classifier, in training only"
   CHECK(out.value().value().to_vector() == in.value().value().to_vector());
   pass.is_training = true;
   network.forward(images(8), pass);
-  const std::vector<double> x = in.value().value().to_vector(),
-                            y = out.value().value().to_vector();
+  const std::vector<double> x = in.value().value().to_vector(), y = out.value().value().to_vector();
   double dropped = 0, kept = 0;
   for (size_t i = 0; i < x.size(); ++i) {
     if (x[i] == 0) continue;
@@ -125,9 +125,8 @@ TEST_CASE("mobilenet_v2: dropout stands before the classifier, in training only"
 }
 
 TEST_CASE("mobilenet_v2: images of another channel count are refused") {
-  CHECK_THROWS_WITH_AS(
-      tiny().root().outputs(Variable(zeros({1, 3, 28, 28})), Pass{}),
-      "[mobilenet_v2] images (1, 3, 28, 28): expected (N, 1, H, W)", ShapeError);
+  CHECK_THROWS_WITH_AS(tiny().root().outputs(Variable(zeros({1, 3, 28, 28})), Pass{}),
+                       "[mobilenet_v2] images (1, 3, 28, 28): expected (N, 1, H, W)", ShapeError);
 }
 
 }  // namespace

@@ -39,6 +39,24 @@ TEST_CASE("resnet for CIFAR: parameters and multiply-adds of every depth are the
   }
 }
 
+// By hand: 9 (1 + 2 * 8) * 8 at 28x28, 9 (8 + 16) * 16 at 14x14, 9 (16 + 32) * 32 at 7x7, and 320.
+TEST_CASE("resnet for CIFAR: ResNet-8 for 28x28 images has the counts of its layers") {
+  Network network({.model = "resnet8_28", .options = {}, .parts = {}});
+  CHECK(network.parameter_count() == 19'074);
+  CHECK(Graph(network).macs() ==
+        28 * 28 * 9 * 17 * 8 + 14 * 14 * 9 * 24 * 16 + 7 * 7 * 9 * 48 * 32 + 320);
+}
+
+TEST_CASE("convolutional networks refuse stochastic depth, which they do not have") {
+  for (const char* const name : {"resnet20", "resnet18", "mobilenet_v2", "vgg_bn_28"}) {
+    CAPTURE(name);
+    ModelOptions options = find_model(name).usual;
+    options.drop_path = 0.1;
+    CHECK_THROWS_WITH_AS(find_model(name).make(options),
+                         doctest::Contains("model.drop_path: expected 0, since "), RecipeError);
+  }
+}
+
 TEST_CASE("resnet for CIFAR: hooks see sums and activations, and change nothing by looking") {
   Network network = resnet("resnet20");
   network.initialise(1);

@@ -46,7 +46,8 @@ TEST_CASE("resnet: parameters and multiply-adds of every depth are torchvision's
 }
 
 // The paper's own placement.
-TEST_CASE("resnet: with the stride on the first 1x1 a bottleneck's middle shrinks, not its weights") {
+TEST_CASE(
+    "resnet: with the stride on the first 1x1 a bottleneck's middle shrinks, not its weights") {
   ResNetConfig config = narrow(true), paper = config;
   paper.has_stride_on_3x3 = false;
   ResNet v15(config), v1(paper);
@@ -61,8 +62,7 @@ TEST_CASE("resnet: with the stride on the first 1x1 a bottleneck's middle shrink
     pass.hooks = &hooks;
     const Shape logits = model->outputs(Variable(images(2, 32)), pass).logits.shape();
     CHECK(logits == Shape{2, 5});
-    CHECK(middle.value().shape() ==
-          (model == &v15 ? Shape{2, 8, 8, 8} : Shape{2, 8, 4, 4}));
+    CHECK(middle.value().shape() == (model == &v15 ? Shape{2, 8, 8, 8} : Shape{2, 8, 4, 4}));
   }
   CHECK(v15.parameters().size() == v1.parameters().size());
 }
@@ -96,8 +96,7 @@ TEST_CASE("resnet: without it the last normalisation of a block starts at 1, as 
   for (const Parameter& p : model.parameters()) {
     if (!p.path().ends_with("bn3.weight")) continue;
     CAPTURE(p.path());
-    CHECK(p.value().to_vector() ==
-          std::vector<double>(static_cast<size_t>(p.value().numel()), 1));
+    CHECK(p.value().to_vector() == std::vector<double>(static_cast<size_t>(p.value().numel()), 1));
   }
 }
 
@@ -120,8 +119,8 @@ TEST_CASE("resnet: hooks see sums and activations, and change nothing by looking
     model.set_path("");
     model.initialise(1);
     Hooks hooks;
-    const Tap sum = hooks.tap("layer3.0.add.out", "test"),
-              active = hooks.tap("act1.out", "test"), pooled = hooks.tap("max_pool.out", "test");
+    const Tap sum = hooks.tap("layer3.0.add.out", "test"), active = hooks.tap("act1.out", "test"),
+              pooled = hooks.tap("max_pool.out", "test");
     Pass pass;
     pass.is_training = true;
     const Tensor fused = model.outputs(Variable(images(3, 33)), pass).logits.value();

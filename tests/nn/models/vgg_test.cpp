@@ -27,9 +27,9 @@ void set(Model& model, const std::string& path, const Tensor& value) {
 // Simonyan, Zisserman, arXiv:1409.1556, table 2: 133, 133, 138, 144 M; to all digits torchvision's.
 TEST_CASE("vgg: parameter counts of every depth are torchvision's") {
   const std::map<std::string, int64_t> expected = {
-      {"vgg11", 132'863'336}, {"vgg11_bn", 132'868'840}, {"vgg13", 133'047'848},
-      {"vgg13_bn", 133'053'736}, {"vgg16", 138'357'544}, {"vgg16_bn", 138'365'992},
-      {"vgg19", 143'667'240}, {"vgg19_bn", 143'678'248}};
+      {"vgg11", 132'863'336},    {"vgg11_bn", 132'868'840}, {"vgg13", 133'047'848},
+      {"vgg13_bn", 133'053'736}, {"vgg16", 138'357'544},    {"vgg16_bn", 138'365'992},
+      {"vgg19", 143'667'240},    {"vgg19_bn", 143'678'248}};
   for (const auto& [name, count] : expected) {
     CAPTURE(name);
     const Network network({.model = name, .options = find_model(name).usual, .parts = {}});
@@ -49,9 +49,8 @@ TEST_CASE("vgg: multiply-adds of every depth are the published ones") {
 }
 
 TEST_CASE("vgg: the variants for small images have the counts of their layer tables") {
-  Network cifar({.model = "vgg16_bn_cifar",
-                 .options = find_model("vgg16_bn_cifar").usual,
-                 .parts = {}});
+  Network cifar(
+      {.model = "vgg16_bn_cifar", .options = find_model("vgg16_bn_cifar").usual, .parts = {}});
   CHECK(cifar.parameter_count() == 14'728'266);
   CHECK(Graph(cifar).macs() == 313'201'664);
   Network tiny({.model = "vgg_bn_28", .options = {}, .parts = {}});

@@ -126,6 +126,14 @@ TEST_CASE("vit: parameter counts are the published ones") {
   }
 }
 
+// 784 pixels, 49 patches of 16, 64 wide, 4 blocks with 128 hidden: counted by hand.
+TEST_CASE("vit: the smallest transformer for 28x28 images has the counts of its sizes") {
+  Network network({.model = "vit_nano_patch4_28", .options = {}, .parts = {}});
+  CHECK(network.parameter_count() == 139018);
+  const int64_t block = 50 * (4 * 64 * 64 + 2 * 64 * 128) + 2 * 50 * 50 * 64;
+  CHECK(Graph(network).macs() == 784 * 64 + 4 * block + 64 * 10);
+}
+
 // One more token in every product: 1.2610 and 4.6241 G, against 1.2537 and 4.5989 G.
 TEST_CASE("vit: multiply-adds of distilled DeiT are those of one more token and one more head") {
   for (const auto& [name, macs] : {std::pair{"deit_tiny_distilled_patch16_224", 1.2610},
