@@ -90,7 +90,8 @@ TEST_CASE(
   const Variable logits =
       vit.outputs(cast(Variable(images), DType::bf16), training(DType::bf16)).logits;
   CHECK(logits.value().dtype() == DType::bf16);
-  // Ten or so roundings of 2^-9 in a row, whose errors add like independent ones: 1 %.
+  // Ten or so roundings of 2^-9 in a row, whose errors add like independent ones: under 1 %, and
+  // twice that in gradients, which pass all of them again.
   CHECK(distance(logits.value(), golden("logits")) < 0.02);
   const Variable loss = mean(cross_entropy(logits, golden("targets").select(0, 0)));
   CHECK(loss.value().dtype() == DType::f32);
@@ -101,7 +102,7 @@ TEST_CASE(
     REQUIRE(p.grad().defined());
     CHECK(p.grad().dtype() == DType::f32);
     CHECK_FALSE(is_rounded(p.grad()));
-    CHECK(distance(p.grad(), golden("grad." + p.path())) < 0.04);
+    CHECK(distance(p.grad(), golden("grad." + p.path())) < 0.03);
   }
 }
 
@@ -115,8 +116,8 @@ TEST_CASE("mixed precision: twice the same step gives the same bits") {
   CHECK(run() == run());
 }
 
-// The bands: a loss near log(4) carries about 1 % of bf16 noise at the first step, and two runs
-// part as steps go on; both must learn.
+// The bands: rounding moves a first loss by less than 0.5 %, and two runs part as steps go on, seen
+// here by 0.2 % (ViT) and 0.5 % (ResNet) of it; eight times that is allowed. Both must learn.
 TEST_CASE("mixed precision: a ViT's loss follows that of f32") {
   const ModelOptions options{.num_classes = 4, .channels = 1, .image_size = 28};
   Network full = network_of("deit_micro_patch4_28", options),
@@ -127,7 +128,7 @@ TEST_CASE("mixed precision: a ViT's loss follows that of f32") {
   CHECK(actual[0] == doctest::Approx(expected[0]).epsilon(0.01));
   for (size_t i = 0; i < expected.size(); ++i) {
     CAPTURE(i);
-    CHECK(std::abs(actual[i] - expected[i]) < 0.05 * expected[0]);
+    CHECK(std::abs(actual[i] - expected[i]) < 0.02 * expected[0]);
   }
   CHECK(expected.back() < 0.7 * expected[0]);
   CHECK(actual.back() < 0.7 * expected[0]);
@@ -143,13 +144,13 @@ TEST_CASE("mixed precision: the loss of ResNet-20 follows that of f32") {
   CHECK(actual[0] == doctest::Approx(expected[0]).epsilon(0.02));
   for (size_t i = 0; i < expected.size(); ++i) {
     CAPTURE(i);
-    CHECK(std::abs(actual[i] - expected[i]) < 0.15 * expected[0]);
+    CHECK(std::abs(actual[i] - expected[i]) < 0.04 * expected[0]);
   }
   CHECK(expected.back() < 0.7 * expected[0]);
   CHECK(actual.back() < 0.7 * expected[0]);
   const Tensor variance = half.state().at("bn1.running_var");
   CHECK(variance.dtype() == DType::f32);
-  CHECK(distance(variance, full.state().at("bn1.running_var")) < 0.02);
+  CHECK(distance(variance, full.state().at("bn1.running_var")) < 0.01);
 }
 
 TEST_CASE("mixed precision: drop path drops the samples that it drops in f32") {

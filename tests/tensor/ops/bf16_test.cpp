@@ -410,7 +410,7 @@ TEST_CASE("ops: the same at every instruction level that the machine has") {
   int levels = 0;
   for (const std::string level : {"baseline", "avx2", "avx512", "avx512_bf16"}) {
     CAPTURE(level);
-    const std::string run = "VTRAIN_CPU_LEVEL=" + level + ' ' + self + " -tc='";
+    const std::string run = str("VTRAIN_CPU_LEVEL=", level, ' ', self, " -tc='");
     if (std::system((run + "bf16: the level is one*' > /dev/null 2>&1").c_str()) != 0) {
       MESSAGE("skipped: this machine lacks ", level);
       continue;
