@@ -542,8 +542,17 @@ def losses():
     write("losses", c.tensors)
 
 
+def group_norm():
+    c = Cases(49)
+    for groups in (1, 3, 6):
+        f = lambda x, weight, bias: F.group_norm(x, groups, weight, bias, 1e-5)
+        c.op(f"groups_{groups}", f, x=c.normal(2, 6, 3, 4), weight=c.normal(6), bias=c.normal(6))
+    c.op("plain", lambda x: F.group_norm(x, 2, eps=1e-3), x=c.normal(3, 4, 5))
+    write("group_norm", c.tensors)
+
+
 if __name__ == "__main__":
     for make in (arithmetic, linear, normalize, shape, tokens, attention, optimizers, vit, conv2d, batch_norm):
         make()
-    for make in (pool, activation, rms_norm, local_response_norm, rearrange, indexing, resize2d, losses):
+    for make in (pool, activation, rms_norm, local_response_norm, rearrange, indexing, resize2d, losses, group_norm):
         make()
