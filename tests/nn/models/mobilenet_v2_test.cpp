@@ -34,8 +34,9 @@ TEST_CASE("mobilenet_v2: parameters and multiply-adds of every width are torchvi
                                                   {"mobilenet_v2_075", {2'636'424, 209'069'792}},
                                                   {"mobilenet_v2_140", {6'108'776, 582'195'824}},
                                                   {"mobilenet_v2_cifar", {2'236'682, 87'976'448}}};
-  for (const auto& [name, counts] : expected) {
-    CAPTURE(name);
+  for (const auto& entry : expected) {
+    CAPTURE(entry.first);
+    const auto& [name, counts] = entry;
     Network network({.model = name, .options = find_model(name).usual, .parts = {}});
     CHECK(network.parameter_count() == counts.params);
     CHECK(Graph(network).macs() == counts.macs);

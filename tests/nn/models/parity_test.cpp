@@ -10,12 +10,13 @@
 //
 // (Our logits are those after ten steps; elements are compared by their own scale, PyTorch's
 // gradients and changes by norm alone.)
+#include "tests/parity.h"
+
 #include <doctest/doctest.h>
 
 #include "nn/models/mobilenet_v2.h"
 #include "nn/models/resnet.h"
 #include "nn/models/vit.h"
-#include "tests/parity.h"
 
 namespace vtrain {
 namespace {
@@ -30,14 +31,13 @@ void check(Model& model, const Parity::Settings& settings) {
 }
 
 TEST_CASE("parity: ResNet-20 trains as in PyTorch") {
-  const auto model = find_model("resnet20").make(
-      {.num_classes = 10, .channels = 3, .image_size = 32});
+  const auto model =
+      find_model("resnet20").make({.num_classes = 10, .channels = 3, .image_size = 32});
   check(*model, {.name = "resnet20", .batch = 4, .side = 32, .optimizer = sgd("1e-3")});
 }
 
 TEST_CASE("parity: ResNet-50 trains as torchvision's in PyTorch") {
-  ResNet model(
-      {.blocks = {3, 4, 6, 3}, .has_bottlenecks = true, .channels = 3, .num_classes = 10});
+  ResNet model({.blocks = {3, 4, 6, 3}, .has_bottlenecks = true, .channels = 3, .num_classes = 10});
   check(model, {.name = "resnet50", .batch = 4, .side = 64, .optimizer = sgd("2e-4")});
 }
 

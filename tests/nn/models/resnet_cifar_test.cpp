@@ -30,8 +30,9 @@ TEST_CASE("resnet for CIFAR: parameters and multiply-adds of every depth are the
       {"resnet44", {658'586, 97.17}},
       {"resnet56", {853'018, 125.49}},
       {"resnet110", {1'727'962, 252.89}}};
-  for (const auto& [name, counts] : published) {
-    CAPTURE(name);
+  for (const auto& entry : published) {
+    CAPTURE(entry.first);
+    const auto& [name, counts] = entry;
     Network network = resnet(name);
     CHECK(network.parameter_count() == counts.first);
     CHECK(static_cast<double>(Graph(network).macs()) / 1e6 ==

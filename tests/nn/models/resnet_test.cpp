@@ -37,8 +37,9 @@ TEST_CASE("resnet: parameters and multiply-adds of every depth are torchvision's
                                                   {"resnet18_cifar", {11'173'962, 555'422'720}},
                                                   {"resnet34_cifar", {21'282'122, 1'159'402'496}},
                                                   {"resnet50_cifar", {23'520'842, 1'297'829'888}}};
-  for (const auto& [name, counts] : expected) {
-    CAPTURE(name);
+  for (const auto& entry : expected) {
+    CAPTURE(entry.first);
+    const auto& [name, counts] = entry;
     Network network({.model = name, .options = find_model(name).usual, .parts = {}});
     CHECK(network.parameter_count() == counts.params);
     CHECK(Graph(network).macs() == counts.macs);

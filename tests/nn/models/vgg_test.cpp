@@ -30,8 +30,9 @@ TEST_CASE("vgg: parameter counts of every depth are torchvision's") {
       {"vgg11", 132'863'336},    {"vgg11_bn", 132'868'840}, {"vgg13", 133'047'848},
       {"vgg13_bn", 133'053'736}, {"vgg16", 138'357'544},    {"vgg16_bn", 138'365'992},
       {"vgg19", 143'667'240},    {"vgg19_bn", 143'678'248}};
-  for (const auto& [name, count] : expected) {
-    CAPTURE(name);
+  for (const auto& entry : expected) {
+    CAPTURE(entry.first);
+    const auto& [name, count] = entry;
     const Network network({.model = name, .options = find_model(name).usual, .parts = {}});
     CHECK(network.parameter_count() == count);
   }
@@ -41,8 +42,9 @@ TEST_CASE("vgg: parameter counts of every depth are torchvision's") {
 TEST_CASE("vgg: multiply-adds of every depth are the published ones") {
   const std::map<std::string, double> expected = {
       {"vgg11_bn", 7609}, {"vgg13_bn", 11308}, {"vgg16_bn", 15470}, {"vgg19_bn", 19632}};
-  for (const auto& [name, macs] : expected) {
-    CAPTURE(name);
+  for (const auto& entry : expected) {
+    CAPTURE(entry.first);
+    const auto& [name, macs] = entry;
     Network network({.model = name, .options = find_model(name).usual, .parts = {}});
     CHECK(mega_macs(network) == macs);
   }
