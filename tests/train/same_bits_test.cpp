@@ -27,9 +27,9 @@ const std::vector<Job>& jobs() {
         "phases.sparse.train.epochs=1"}},
       {"convolutions",
        "train.safetensors",
-       {kRoot + "/recipes/resnet20.yaml", "data.name=synthetic", "data.limit=40",
-        "data.batch_size=8", "train.epochs=1", "sched.warmup_epochs=0", "log.tensorboard=false",
-        "threads=2"}}};
+       {kRoot + "/recipes/resnet20.yaml", "model.name=mobilenet_v2_28", "data.name=synthetic",
+        "data.limit=40", "data.batch_size=8", "train.epochs=1", "sched.warmup_epochs=0",
+        "log.tensorboard=false", "threads=2"}}};
   return all;
 }
 
