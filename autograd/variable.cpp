@@ -108,12 +108,10 @@ void backward(const Variable& output, const Tensor& seed) {
   // new tensor, later ones reuse it.
   std::unordered_set<const void*> owned;
   const auto add_grad = [&owned](Variable::Node& node, const Tensor& grad) {
-    if (node.grad.defined() && node.grad.dtype() != grad.dtype()) {  // bf16 and f32: kept in f32
-      node.grad = add(node.grad, grad);
-    } else if (!node.grad.defined()) {
+    if (!node.grad.defined()) {
       node.grad = grad;
-    } else if (owned.insert(&node).second) {
-      node.grad = add(node.grad, grad);
+    } else if (node.grad.dtype() != grad.dtype() || owned.insert(&node).second) {
+      node.grad = add(node.grad, grad);  // of bf16 and f32: f32
     } else {
       accumulate(node.grad, grad);
     }

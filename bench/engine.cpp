@@ -97,7 +97,7 @@ double flop_of(const std::string& name, const std::vector<Tensor>& t) {
     // forward (x, w, [b], y), grad_x (dy, w, dx), grad_w (dy, x, dw)
     const Tensor& w = name.ends_with("grad_w") ? t.back() : t[1];
     const double outputs = name.ends_with("forward") ? n(t.size() - 1) : n(0);
-    return 2 * outputs * static_cast<double>(w.numel() / w.dim(0));
+    return 2 * outputs * static_cast<double>(w.numel()) / static_cast<double>(w.dim(0));
   }
   if (name == "matmul.product") return 2 * n(t.size() - 1) * static_cast<double>(t[0].dim(-1));
   if (name.starts_with("attention.")) {
