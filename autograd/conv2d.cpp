@@ -18,15 +18,15 @@ Variable conv2d(const Variable& x, const Variable& w, const Variable& b,
                 const Conv2dOptions& options) {
   const Tensor y = conv2d(x.value(), w.value(), b.defined() ? b.value() : Tensor(), options);
   const int64_t macs = y.numel() * (w.value().numel() / w.dim(0));
-  const Saved saved_x = w.requires_grad() ? x.value() : Tensor(),
+  const Saved saved_x = w.requires_grad() ? x : Variable(),
               saved_w = x.requires_grad() ? w.value() : Tensor();
   return Variable::from(
       {"conv2d", attributes_of(options), macs}, y, {x, w, b},
       [saved_x, saved_w, x_shape = x.shape(), w_shape = w.shape(), need_b = b.requires_grad(),
        options](const Tensor& dy) {
         return Grads{
-            saved_w.get().defined() ? conv2d_grad_x(dy, saved_w.get(), x_shape, options) : Tensor(),
-            saved_x.get().defined() ? conv2d_grad_w(dy, saved_x.get(), w_shape, options) : Tensor(),
+            saved_w.defined() ? conv2d_grad_x(dy, saved_w.get(), x_shape, options) : Tensor(),
+            saved_x.defined() ? conv2d_grad_w(dy, saved_x.get(), w_shape, options) : Tensor(),
             need_b ? conv2d_grad_b(dy) : Tensor()};
       });
 }

@@ -7,14 +7,14 @@ namespace vtrain {
 
 Variable linear(const Variable& x, const Variable& w, const Variable& b) {
   const Tensor y = linear(x.value(), w.value(), b.defined() ? b.value() : Tensor());
-  const Saved saved_x = w.requires_grad() ? x.value() : Tensor(),
+  const Saved saved_x = w.requires_grad() ? x : Variable(),
               saved_w = x.requires_grad() ? w.value() : Tensor();
   const bool need_b = b.requires_grad();
   return Variable::from({"linear", {}, x.value().numel() * w.dim(0)}, y, {x, w, b},
                         [saved_x, saved_w, need_b](const Tensor& dy) {
                           return Grads{
-                              saved_w.get().defined() ? linear_grad_x(dy, saved_w.get()) : Tensor(),
-                              saved_x.get().defined() ? linear_grad_w(dy, saved_x.get()) : Tensor(),
+                              saved_w.defined() ? linear_grad_x(dy, saved_w.get()) : Tensor(),
+                              saved_x.defined() ? linear_grad_w(dy, saved_x.get()) : Tensor(),
                               need_b ? linear_grad_b(dy) : Tensor()};
                         });
 }

@@ -10,18 +10,26 @@ namespace vtrain {
 Variable layer_norm(const Variable& x, const Variable& weight, const Variable& bias, double eps) {
   const auto optional = [](const Variable& v) { return v.defined() ? v.value() : Tensor(); };
   const auto [y, mean, rstd] = layer_norm(x.value(), optional(weight), optional(bias), eps);
-  return Variable::from({"layer_norm", {{"eps", eps}}}, y, {x, weight, bias},
-                        [x = Saved(x.value()), w = Saved(optional(weight)), mean = mean,
-                         rstd = rstd](const Tensor& dy) {
-                          const auto grads = layer_norm_grad(x.get(), w.get(), mean, rstd, dy);
-                          return Grads{grads.dx, grads.dweight, grads.dbias};
-                        });
+  const Saved kept_x = x.value(), kept_w = optional(weight), kept_b = optional(bias);
+  Variable result =
+      Variable::from({"layer_norm", {{"eps", eps}}}, y, {x, weight, bias},
+                     [x = kept_x, w = kept_w, mean = mean, rstd = rstd](const Tensor& dy) {
+                       const auto grads = layer_norm_grad(x.get(), w.get(), mean, rstd, dy);
+                       return Grads{grads.dx, grads.dweight, grads.dbias};
+                     });
+  result.set_again([x = kept_x, w = kept_w, b = kept_b, eps] {
+    return layer_norm(x.get(), w.get(), b.get(), eps).y;
+  });
+  return result;
 }
 
 Variable gelu(const Variable& x) {
-  return Variable::from({"gelu"}, gelu(x.value()), {x}, [x = Saved(x.value())](const Tensor& dy) {
-    return Grads{gelu_grad(x.get(), dy)};
+  const Saved kept = x.value();
+  Variable y = Variable::from({"gelu"}, gelu(x.value()), {x}, [kept](const Tensor& dy) {
+    return Grads{gelu_grad(kept.get(), dy)};
   });
+  y.set_again([kept] { return gelu(kept.get()); });
+  return y;
 }
 
 Variable softmax(const Variable& x, int dim) {

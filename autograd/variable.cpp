@@ -8,10 +8,13 @@
 namespace vtrain {
 
 struct Variable::Node {
-  Tensor value, grad;
+  Shape shape;
+  DType dtype = DType::f32;
+  Tensor grad;
   bool requires_grad = false;
-  std::vector<Variable> inputs;  // empty for constants and leaves
+  std::vector<std::shared_ptr<Node>> inputs;  // empty for constants and leaves
   GradFunction grad_function;
+  std::shared_ptr<const std::function<Tensor()>> again;
   std::string op;
   bool takes_wide_gradient = false;
   bool is_walked =
@@ -22,12 +25,12 @@ struct Variable::Node {
   Node& operator=(const Node&) = delete;
   /// Frees a chain of any length without recursion, also one that backward never walked.
   ~Node() {
-    std::vector<Variable> dying = std::move(inputs);
+    std::vector<std::shared_ptr<Node>> dying = std::move(inputs);
     while (!dying.empty()) {
-      const std::shared_ptr<Node> node = std::move(dying.back().node_);
+      const std::shared_ptr<Node> node = std::move(dying.back());
       dying.pop_back();
       if (node.use_count() != 1) continue;
-      for (Variable& input : node->inputs) dying.push_back(std::move(input));
+      for (std::shared_ptr<Node>& input : node->inputs) dying.push_back(std::move(input));
       node->inputs.clear();
     }
   }
@@ -35,8 +38,10 @@ struct Variable::Node {
 
 Variable::Variable(Tensor value) {
   if (!value.defined()) return;
+  value_ = std::move(value);
   node_ = std::make_shared<Node>();
-  node_->value = std::move(value);
+  node_->shape = value_.shape();
+  node_->dtype = value_.dtype();
 }
 
 Variable Variable::leaf(Tensor value) {
@@ -47,13 +52,14 @@ Variable Variable::leaf(Tensor value) {
 
 Variable Variable::from(Op op, Tensor value, std::vector<Variable> inputs, GradFunction grad) {
   Variable result(std::move(value));
-  for (const Variable& input : inputs) result.node_->requires_grad |= input.requires_grad();
+  Node& node = *result.node_;
+  for (const Variable& input : inputs) node.requires_grad |= input.requires_grad();
   if (Trace* const trace = Trace::active()) trace->record(op, inputs, result);
-  if (result.node_->requires_grad) {
-    result.node_->inputs = std::move(inputs);
-    result.node_->grad_function = std::move(grad);
-    result.node_->op = std::move(op.name);
-    result.node_->takes_wide_gradient = op.takes_wide_gradient;
+  if (node.requires_grad) {
+    for (Variable& input : inputs) node.inputs.push_back(std::move(input.node_));
+    node.grad_function = std::move(grad);
+    node.op = std::move(op.name);
+    node.takes_wide_gradient = op.takes_wide_gradient;
   }
   return result;
 }
@@ -62,7 +68,7 @@ bool Variable::requires_grad() const { return node_ && node_->requires_grad; }
 
 const Tensor& Variable::value() const {
   if (!node_) throw ShapeError("[value] the variable is undefined");
-  return node_->value;
+  return value_;
 }
 const Tensor& Variable::grad() const {
   if (!node_) throw ShapeError("[grad] the variable is undefined");
@@ -75,7 +81,12 @@ Tensor& Variable::grad() {
 void Variable::clear_grad() {
   if (node_) node_->grad = Tensor();
 }
-Variable Variable::detach() const { return node_ ? Variable(node_->value) : Variable(); }
+Variable Variable::detach() const { return Variable(value_); }
+
+void Variable::set_again(std::function<Tensor()> again) {
+  if (requires_grad())
+    node_->again = std::make_shared<const std::function<Tensor()>>(std::move(again));
+}
 
 void backward(const Variable& loss) {
   if (loss.value().numel() != 1)
@@ -88,20 +99,22 @@ void backward(const Variable& output, const Tensor& seed) {
   if (!output.requires_grad()) return;
 
   // Depth first with an explicit stack: a network may be deeper than the call stack allows.
-  std::vector<Variable> order;  // inputs before users
+  using NodePointer = std::shared_ptr<Variable::Node>;
+  std::vector<NodePointer> order;  // inputs before users
   std::unordered_set<const void*> seen{output.id()};
-  std::vector<std::pair<Variable, size_t>> stack{{output, 0}};
+  std::vector<std::pair<NodePointer, size_t>> stack{{output.node_, 0}};
   while (!stack.empty()) {
-    auto& [variable, next] = stack.back();
-    if (variable.node_->is_walked)
-      throw Error(str("[backward] ", variable.node_->op, ": this graph was walked before"));
-    if (next == variable.node_->inputs.size()) {
-      order.push_back(variable);
+    auto& [node, next] = stack.back();
+    if (node->is_walked)
+      throw Error(str("[backward] ", node->op, ": this graph was walked before"));
+    if (next == node->inputs.size()) {
+      order.push_back(node);
       stack.pop_back();
       continue;
     }
-    const Variable input = variable.node_->inputs[next++];
-    if (input.requires_grad() && seen.insert(input.id()).second) stack.emplace_back(input, 0);
+    const NodePointer input = node->inputs[next++];
+    if (input && input->requires_grad && seen.insert(input.get()).second)
+      stack.emplace_back(input, 0);
   }
 
   // A gradient that another node may still share is not edited in place: the first addition makes a
@@ -119,14 +132,14 @@ void backward(const Variable& output, const Tensor& seed) {
 
   add_grad(*output.node_, seed);
   while (!order.empty()) {
-    const Variable variable = std::move(order.back());
+    const NodePointer holder = std::move(order.back());
     order.pop_back();
-    Variable::Node& node = *variable.node_;
+    Variable::Node& node = *holder;
     if (!node.grad_function) continue;  // a leaf keeps its gradient
     // Nothing flows into a value that is read by index ops only; what lies below may still get some
     // from elsewhere.
     if (node.grad.defined() && !node.takes_wide_gradient) {
-      node.grad = node.grad.to(node.value.dtype());
+      node.grad = node.grad.to(node.dtype);
     }
     const Grads grads =
         node.grad.defined() ? node.grad_function(node.grad) : Grads(node.inputs.size());
@@ -135,22 +148,34 @@ void backward(const Variable& output, const Tensor& seed) {
                       node.inputs.size(), " inputs"));
     }
     for (size_t i = 0; i < grads.size(); ++i) {
-      const Variable& input = node.inputs[i];
-      if (!input.requires_grad() || !grads[i].defined()) continue;
-      if (grads[i].shape() != input.shape()) {
+      const NodePointer& input = node.inputs[i];
+      if (!input || !input->requires_grad || !grads[i].defined()) continue;
+      if (grads[i].shape() != input->shape) {
         throw ShapeError(str('[', node.op, "] gradient ", i, ' ', grads[i].shape(), ": expected ",
-                             input.shape()));
+                             input->shape));
       }
-      add_grad(*input.node_, grads[i]);
+      add_grad(*input, grads[i]);
     }
     node.grad = Tensor();
     node.grad_function = nullptr;
+    node.again = nullptr;
     node.inputs.clear();
     node.is_walked = true;
   }
 }
 
-const Tensor& Saved::get() const {
+Saved::Saved(const Variable& value) {
+  if (!value.defined()) return;
+  if (value.node_->again) {
+    again_ = value.node_->again;
+  } else {
+    value_ = value.value();
+    version_ = value_.version();
+  }
+}
+
+Tensor Saved::get() const {
+  if (again_) return (*again_)();
   if (value_.defined() && value_.version() != version_) {
     throw Error(str("[backward] a saved value ", value_.shape(),
                     " was edited in place after the forward pass"));

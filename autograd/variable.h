@@ -32,7 +32,8 @@ using GradFunction = std::function<Grads(const Tensor& dy)>;
 ///
 /// Ops on Variables compute at once. If an input needs a gradient, the result remembers its inputs
 /// and a gradient function, and `backward` walks them in reverse; otherwise nothing is kept. So a
-/// forward pass on constants costs no memory.
+/// forward pass on constants costs no memory. The tape itself keeps no values: what a gradient
+/// function needs, it saves.
 class Variable {
  public:
   Variable() = default;                // undefined
@@ -53,12 +54,20 @@ class Variable {
   void clear_grad();
   Variable detach() const;  // the same value as a constant
 
+  /// Says how to compute the value again, bit for bit, from what the op's gradient function keeps
+  /// anyway. Who saves the value then saves this instead: backward pays the computation, and the
+  /// value's memory is free in between. For what costs little beside its size. Ignored for a
+  /// constant.
+  void set_again(std::function<Tensor()> again);
+
   /// Identity of the value in a trace.
   const void* id() const { return node_.get(); }
 
  private:
+  friend class Saved;
   struct Node;
   friend void backward(const Variable& output, const Tensor& seed);
+  Tensor value_;
   std::shared_ptr<Node> node_;
 };
 
@@ -73,14 +82,17 @@ void backward(const Variable& output, const Tensor& seed);
 /// give a silently wrong gradient.
 class Saved {
  public:
-  Saved(const Tensor& value)
-      : value_(value),
-        version_(value.defined() ? value.version() : 0) {}  // NOLINT(google-explicit-constructor)
-  const Tensor& get() const;
+  Saved(const Tensor& value)  // NOLINT(google-explicit-constructor)
+      : value_(value), version_(value.defined() ? value.version() : 0) {}
+  /// The way to compute it where it has one (Variable::set_again), else its value.
+  Saved(const Variable& value);  // NOLINT(google-explicit-constructor)
+  bool defined() const { return value_.defined() || again_; }
+  Tensor get() const;
 
  private:
   Tensor value_;
-  uint64_t version_;
+  uint64_t version_ = 0;
+  std::shared_ptr<const std::function<Tensor()>> again_;
 };
 
 }  // namespace vtrain

@@ -76,7 +76,7 @@ std::string kernel_name(const std::string& op, size_t kernel) {
       {"conv2d", {"forward", "grad_x", "grad_w"}},
       {"matmul", {"product"}},
       {"attention", {"forward", "grad", "map"}},
-      {"batch_norm", {"forward", "grad"}},
+      {"batch_norm", {"forward", "again", "grad"}},
       {"layer_norm", {"forward", "grad"}},
       {"gelu", {"forward", "grad"}},
       {"cross_entropy", {"forward", "grad"}},

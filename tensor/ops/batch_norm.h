@@ -38,27 +38,32 @@ BatchNormOutput batch_norm(const Tensor& x, const Tensor& weight, const Tensor& 
                            const Tensor& residual, Tensor running_mean, Tensor running_var,
                            const BatchNormOptions& options);
 
+/// The y of a batch_norm without residual once more, bit for bit, from what it returned beside it.
+Tensor batch_norm_again(const Tensor& x, const Tensor& weight, const Tensor& bias,
+                        const Tensor& mean, const Tensor& rstd, BatchNormActivation activation);
+
 /// With g = dy where the activation passes (relu: y > 0, relu6: 0 < y < 6), else 0, with xhat =
 /// (x - mean) * rstd and R elements per channel:
 ///   dbias = sum(g)    dweight = sum(g * xhat)    dresidual = g
 ///   dx = weight * rstd * (g - dbias / R - xhat * dweight / R) of the batch's statistics,
 ///        weight * rstd * g of running ones
-/// `bias` serves relu's mask alone. saved.y may be undefined where it is not read.
+/// `bias` serves the mask alone. saved.y may be undefined where it is not read.
 BatchNormGrads batch_norm_grad(const Tensor& x, const Tensor& weight, const Tensor& bias,
                                const BatchNormOutput& saved, bool has_residual, const Tensor& dy,
                                const BatchNormOptions& options);
 
-/// Whether the gradient takes the activation's mask from the saved y: relu's without a residual is
+/// Whether the gradient takes the activation's mask from the saved y: without a residual it is
 /// worked out from x, which is read anyway.
 inline bool batch_norm_grad_reads_y(BatchNormActivation activation, bool has_residual) {
-  return activation == BatchNormActivation::kRelu6 ||
-         (activation == BatchNormActivation::kRelu && has_residual);
+  return activation != BatchNormActivation::kNone && has_residual;
 }
 
 struct BatchNormKernels {  // x, residual, y, dy channels last or (N, C); vectors contiguous
   BatchNormOutput (*forward)(const Tensor& x, const Tensor& weight, const Tensor& bias,
                              const Tensor& residual, Tensor& running_mean, Tensor& running_var,
                              const BatchNormOptions& options);
+  Tensor (*again)(const Tensor& x, const Tensor& weight, const Tensor& bias, const Tensor& mean,
+                  const Tensor& rstd, BatchNormActivation activation);
   BatchNormGrads (*grad)(const Tensor& x, const Tensor& weight, const Tensor& bias,
                          const BatchNormOutput& saved, bool has_residual, const Tensor& dy,
                          const BatchNormOptions& options);

@@ -44,7 +44,7 @@ BatchNormMask mask_of(BatchNormActivation activation, bool has_residual) {
     case BatchNormActivation::kRelu:
       return has_residual ? BatchNormMask::kAbove0 : BatchNormMask::kInput;
     case BatchNormActivation::kRelu6:
-      return BatchNormMask::kAbove0Below6;
+      return has_residual ? BatchNormMask::kAbove0Below6 : BatchNormMask::kInputBelow6;
   }
   return BatchNormMask::kNone;
 }
@@ -87,7 +87,9 @@ void grad(const T* x, const T* y, const T* dy, int64_t rows, int64_t channels, c
   for (int64_t i = 0; i < rows * channels; ++i) {
     const int64_t c = i % channels;
     bool passes = true;
-    if (mask == BatchNormMask::kInput) passes = normalised(x[i], mean, rstd, weight, bias, c) > 0;
+    const T v = normalised(x[i], mean, rstd, weight, bias, c);
+    if (mask == BatchNormMask::kInput) passes = v > 0;
+    if (mask == BatchNormMask::kInputBelow6) passes = v > 0 && v < 6;
     if (mask == BatchNormMask::kAbove0) passes = y[i] > 0;
     if (mask == BatchNormMask::kAbove0Below6) passes = y[i] > 0 && y[i] < 6;
     g[i] = passes ? dy[i] : T(0);
@@ -109,13 +111,15 @@ const T* data_or_null(const Tensor& t) {
 }
 
 /// An (R, C) array as rows of `width` elements, several positions each, so that few channels, or a
-/// number of them that no vector divides, still fill whole vectors. `rest` elements of a last,
-/// incomplete row stay over.
+/// number of them that no vector divides, still fill whole vectors, and that the loops, which walk
+/// four rows at a time, read each for long enough: from memory, rows of 512 bytes take 1.5 times as
+/// long as rows of 4 KiB. `rest` elements of a last, incomplete row stay over.
 struct Packing {
   explicit Packing(const Tensor& x)
       : channels(x.dim(1)), count(x.numel() / channels), width(channels) {
-    constexpr int64_t kVector = 16, kEnough = 128;  // floats of the widest vector; columns
-    if (channels < kEnough) width *= kVector / std::gcd(channels, kVector);
+    constexpr int64_t kVector = 16, kEnough = 1024;  // floats of the widest vector; columns
+    if (channels % kVector != 0 && channels < kEnough)
+      width *= kVector / std::gcd(channels, kVector);
     while (width < kEnough) width *= 2;
     rows = x.numel() / width;
     rest = x.numel() % width;
@@ -203,14 +207,46 @@ void update_running(Tensor& running, const std::vector<double>& batch, double fa
   });
 }
 
+/// y = act((x - mean) * rstd * weight + bias [+ residual]).
+void normalise(const Tensor& x, const Tensor& weight, const Tensor& bias, const Tensor& residual,
+               const Tensor& mean, const Tensor& rstd, BatchNormActivation activation, Tensor& y) {
+  const Packing p(x);
+  const BatchNormClamp clamp = clamp_of(activation);
+  dispatch_real("batch_norm", x.dtype(), [&]<class T>(T) {
+    const T *const from = x.data<T>(), *const branch = data_or_null<T>(residual);
+    T* const to = y.data<T>();
+    if constexpr (std::is_same_v<T, double>) {
+      reference::forward(from, branch, p.count, p.channels, mean.data<T>(), rstd.data<T>(),
+                         data_or_null<T>(weight), data_or_null<T>(bias), clamp, to);
+    } else {
+      const Columns columns(p, mean, rstd, weight, bias);
+      for_shares(p, [&](int64_t first, int64_t rows, int64_t width, size_t) {
+        loops<T>().forward(from + first, branch ? branch + first : nullptr, rows, width,
+                           columns.view(), clamp, to + first);
+      });
+    }
+  });
+}
+
+Tensor output_like(const Tensor& x) {
+  return x.ndim() == 4 ? Tensor::empty_channels_last(x.shape(), x.dtype(), x.device())
+                       : empty_like(x);
+}
+
+Tensor again(const Tensor& x, const Tensor& weight, const Tensor& bias, const Tensor& mean,
+             const Tensor& rstd, BatchNormActivation activation) {
+  Tensor y = output_like(x);
+  normalise(x, weight, bias, Tensor(), mean, rstd, activation, y);
+  return y;
+}
+
 BatchNormOutput forward(const Tensor& x, const Tensor& weight, const Tensor& bias,
                         const Tensor& residual, Tensor& running_mean, Tensor& running_var,
                         const BatchNormOptions& options) {
   const Packing p(x);
   const DType wide = wide_of(x.dtype());
-  BatchNormOutput result{
-      x.ndim() == 4 ? Tensor::empty_channels_last(x.shape(), x.dtype(), x.device()) : empty_like(x),
-      Tensor::empty({p.channels}, wide, x.device()), Tensor::empty({p.channels}, wide, x.device())};
+  BatchNormOutput result{output_like(x), Tensor::empty({p.channels}, wide, x.device()),
+                         Tensor::empty({p.channels}, wide, x.device())};
 
   std::vector<double> mean, variance;
   if (options.statistics == BatchNormStatistics::kRunning) {
@@ -237,22 +273,7 @@ BatchNormOutput forward(const Tensor& x, const Tensor& weight, const Tensor& bia
     update_running(running_var, variance, count / (count - 1), options.momentum);
   }
 
-  const BatchNormClamp clamp = clamp_of(options.activation);
-  dispatch_real("batch_norm", x.dtype(), [&]<class T>(T) {
-    const T *const from = x.data<T>(), *const branch = data_or_null<T>(residual);
-    T* const to = result.y.data<T>();
-    if constexpr (std::is_same_v<T, double>) {
-      reference::forward(from, branch, p.count, p.channels, result.mean.data<T>(),
-                         result.rstd.data<T>(), data_or_null<T>(weight), data_or_null<T>(bias),
-                         clamp, to);
-    } else {
-      const Columns columns(p, result.mean, result.rstd, weight, bias);
-      for_shares(p, [&](int64_t first, int64_t rows, int64_t width, size_t) {
-        loops<T>().forward(from + first, branch ? branch + first : nullptr, rows, width,
-                           columns.view(), clamp, to + first);
-      });
-    }
-  });
+  normalise(x, weight, bias, residual, result.mean, result.rstd, options.activation, result.y);
   return result;
 }
 
@@ -340,7 +361,7 @@ BatchNormGrads grad(const Tensor& x, const Tensor& weight, const Tensor& bias,
   return result;
 }
 
-const bool registered = batch_norm_kernels.add(DeviceType::cpu(), {forward, grad});
+const bool registered = batch_norm_kernels.add(DeviceType::cpu(), {forward, again, grad});
 
 }  // namespace
 }  // namespace vtrain

@@ -127,6 +127,9 @@ template <BatchNormMask kMask, class T, class At>
 Vec masked(Vec dy, Vec centred, Vec scale, Vec shift, const T* y, int64_t row, At at) {
   if constexpr (kMask == BatchNormMask::kInput) {
     return choose(centred * scale + shift > Vec{}, dy, Vec{});
+  } else if constexpr (kMask == BatchNormMask::kInputBelow6) {
+    const Vec v = centred * scale + shift;
+    return choose((v > Vec{}) & (v < splat(6.0f)), dy, Vec{});
   } else if constexpr (kMask == BatchNormMask::kAbove0) {
     return choose(at.load_from(y + row) > Vec{}, dy, Vec{});
   } else if constexpr (kMask == BatchNormMask::kAbove0Below6) {
@@ -196,6 +199,8 @@ void with_mask(BatchNormMask mask, const F& f) {
       return f.template operator()<BatchNormMask::kNone>();
     case BatchNormMask::kInput:
       return f.template operator()<BatchNormMask::kInput>();
+    case BatchNormMask::kInputBelow6:
+      return f.template operator()<BatchNormMask::kInputBelow6>();
     case BatchNormMask::kAbove0:
       return f.template operator()<BatchNormMask::kAbove0>();
     case BatchNormMask::kAbove0Below6:

@@ -11,8 +11,9 @@ namespace vtrain {
 struct BatchNormColumns {
   const float *mean, *scale, *shift;
 };
-/// The gradient's mask: none, from (x - mean) * scale + shift > 0, or from the output, 0 < y [< 6].
-enum class BatchNormMask { kNone, kInput, kAbove0, kAbove0Below6 };
+/// The gradient's mask: none, from v = (x - mean) * scale + shift, 0 < v [< 6], or from the output,
+/// 0 < y [< 6].
+enum class BatchNormMask { kNone, kInput, kInputBelow6, kAbove0, kAbove0Below6 };
 enum class BatchNormClamp { kNone, kAbove0, kAbove0Below6 };
 
 /// On `rows` contiguous rows of `width` columns of T: float, or BFloat16 that is widened.

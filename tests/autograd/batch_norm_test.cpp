@@ -3,8 +3,10 @@
 #include <doctest/doctest.h>
 
 #include "autograd/arithmetic.h"
+#include "autograd/conv2d.h"
 #include "autograd/gradcheck.h"
 #include "autograd/shape.h"
+#include "tensor/device_memory.h"
 #include "tensor/random.h"
 #include "tests/golden.h"
 
@@ -72,6 +74,26 @@ TEST_CASE("batch_norm: is mean, variance, scale, residual and relu, one after th
   const Variable plain = relu(centred * scale + reshape(b, c) + r);
   const Variable fused = batch_norm(x, w, b, r, {}, {}, {.activation = Activation::kRelu});
   CHECK(relative_error(fused.value(), plain.value()) < 1e-13);
+}
+
+TEST_CASE("batch_norm: in front of a convolution its output is not kept, only its input") {
+  const auto noise = [](const Shape& shape, const char* stream) {
+    return Random(1, "", stream).uniform(shape, {});
+  };
+  const Variable x = Variable::leaf(noise({4, 16, 32, 32}, "x").channels_last());
+  const Variable w = Variable::leaf(noise({16, 16, 3, 3}, "w"));
+  const Variable scale = Variable::leaf(noise({16}, "s")), shift = Variable::leaf(noise({16}, "b"));
+  const int64_t before = memory_use(Device{}).in_use;
+  const BatchNormOptions options{.activation = BatchNormActivation::kRelu};
+  const auto block = [&](const Variable& v) {
+    return conv2d(batch_norm(v, scale, shift, {}, {}, {}, options), w, {}, {.padding = 1});
+  };
+  const Variable y = block(block(block(x)));
+  const int64_t kept = memory_use(Device{}).in_use - before, map = x.value().bytes();
+  CHECK(kept > 2 * map);  // the two inputs in between, and y itself
+  CHECK(kept < 4 * map);  // not also the three outputs of batch_norm
+  backward(sum(y));
+  CHECK(w.grad().defined());
 }
 
 TEST_CASE("subsample and pad_channels: gradients agree with finite differences") {

@@ -2,12 +2,14 @@
 
 #include <doctest/doctest.h>
 
+#include <memory>
 #include <vector>
 
 #include "autograd/arithmetic.h"
 #include "autograd/gradcheck.h"
 #include "autograd/linear.h"
 #include "autograd/shape.h"
+#include "tensor/device_memory.h"
 #include "tensor/ops/binary.h"
 
 namespace vtrain {
@@ -139,6 +141,44 @@ TEST_CASE("variable: constants keep no tape") {
     CHECK_FALSE(x.grad().defined());
   }
   CHECK_FALSE(alive);
+}
+
+TEST_CASE("variable: the tape keeps no value that no gradient needs") {
+  const Variable x = Variable::leaf(zeros({1 << 16}));
+  const int64_t before = memory_use(Device{}).in_use;
+  const Variable y = sum(x + x + x + x);  // the gradient of a sum needs none of its terms
+  CHECK(memory_use(Device{}).in_use - before < x.value().bytes());
+  backward(y);
+  CHECK(x.grad().to_vector()[7] == 4);
+}
+
+TEST_CASE(
+    "variable: a value that can be computed again is not kept, and the gradient is the same") {
+  const Variable w = Variable::leaf(from_values({2, 3}, {1, -2, 3, 0.5, 4, -1}));
+  const Tensor start = from_values({4, 3}, {1, 2, 3, 4, 5, 6, 7, 8, 9, 1, 0, 2});
+  const Variable x = Variable::leaf(start);
+  int times = 0;
+  std::weak_ptr<int> life;
+  Variable loss;
+  {
+    Variable doubled = x * 2;
+    const auto token = std::make_shared<int>(0);
+    life = token;
+    doubled.set_again([&times, start, token] {
+      ++times;
+      return multiply(start, 2);
+    });
+    loss = sum(square(linear(doubled, w, {})));
+  }
+  CHECK(times == 0);
+  CHECK(!life.expired());
+  backward(loss);
+  CHECK(times == 1);
+  CHECK(life.expired());  // freed on the way
+  const Tensor remade = w.grad().clone();
+  w.clear_grad();
+  backward(sum(square(linear(x * 2, w, {}))));
+  CHECK(w.grad().to_vector() == remade.to_vector());
 }
 
 TEST_CASE("variable: backward frees what gradient functions kept") {

@@ -136,6 +136,23 @@ TEST_CASE("batch_norm: running statistics move by momentum, the variance without
   }
 }
 
+TEST_CASE("batch_norm: its output computed again is the same, bit for bit") {
+  for (const Case& c : cases()) {
+    if (c.has_residual) continue;
+    CAPTURE(shape_text(c.x));
+    CAPTURE(static_cast<int>(c.activation));
+    for (const DType dtype : {DType::f32, DType::bf16, DType::f64}) {
+      const Tensor x = image(c.x, "x", dtype);
+      const Tensor weight = uniform({c.x[1]}, 0.5, 1.5, "w", wide_of(dtype)),
+                   bias = uniform({c.x[1]}, -1, 1, "b", wide_of(dtype));
+      const auto [y, mean, rstd] =
+          batch_norm(x, weight, bias, {}, {}, {}, {.activation = c.activation});
+      CHECK(batch_norm_again(x, weight, bias, mean, rstd, c.activation).to_vector() ==
+            y.to_vector());
+    }
+  }
+}
+
 TEST_CASE("batch_norm: a large common offset does not destroy the variance") {
   std::vector<double> values;
   for (int i = 0; i < 16; ++i) values.push_back(4096 + i);
