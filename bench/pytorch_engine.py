@@ -86,10 +86,12 @@ def main():
     args = parser.parse_args()
     torch.set_num_threads(args.threads)
     torch.manual_seed(0)
+    if args.model in ("resnet50", "mobilenet_v2"):
+        import torchvision  # noqa: F401  not memory of the step
+    before = resident_mib()
     model, channels, size, classes = build(args.model)
     images = torch.randn(args.batch, channels, size, size).to(memory_format=torch.channels_last)
     targets = F.one_hot(torch.arange(args.batch) % classes, classes).float()
-    before = resident_mib()
     model = model.to(memory_format=torch.channels_last)
     model.train(args.work == "train")
     optimizer = (

@@ -16,11 +16,12 @@ constexpr size_t kAlignment = 64;
 constexpr size_t kHugePage = size_t{2} << 20;
 constexpr size_t kArena = size_t{64} << 20;
 
-/// Size classes: powers of two with four steps in between, so at most 25 % of a block is wasted.
+/// Size classes: powers of two with steps in between. Four below 1 MiB; above it, where networks
+/// have few sizes and a waste of up to 25 % would be felt, sixteen.
 size_t size_class(size_t bytes) {
   bytes = std::max(bytes, kAlignment);
   const size_t power = std::bit_floor(bytes);
-  const size_t step = std::max(power / 4, kAlignment);
+  const size_t step = std::max(power / (bytes < (size_t{1} << 20) ? 4 : 16), kAlignment);
   return (bytes + step - 1) / step * step;
 }
 
