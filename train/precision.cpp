@@ -88,13 +88,11 @@ DType make_choices(const Network& network, int64_t batch_size, Amp amp,
   // Choices inside a step first, so that the steps compared are those that will run.
   if (tries_f32) rehearse(*copy, batch_size, DType::f32);
   if (tries_bf16) rehearse(*copy, batch_size, DType::bf16);
-  bool is_bf16 = tries_bf16;
+  const std::string key = str("amp ", network.architecture().model, ", ", batch_size, " x ",
+                              o.channels, " x ", o.image_size, ", ", o.num_classes, " classes");
   if (tries_f32 && tries_bf16) {
-    const std::string key = str("amp ", network.architecture().model, ", ", batch_size, " x ",
-                                o.channels, " x ", o.image_size, ", ", o.num_classes, " classes");
-    is_bf16 = choices.pick(key, 2, [&](int i) {
-      rehearse(*copy, batch_size, i == 0 ? DType::f32 : DType::bf16);
-    }) == 1;
+    choices.pick(key, 2,
+                 [&](int i) { rehearse(*copy, batch_size, i == 0 ? DType::f32 : DType::bf16); });
   }
   choices.set_measuring(false);
 
@@ -113,6 +111,8 @@ DType make_choices(const Network& network, int64_t batch_size, Amp amp,
   } catch (const Error& error) {
     note(str("warning: measured choices are not kept for the next run: ", error.what()));
   }
+  // Read behind the file: a run that measured at the same time may have written first.
+  const bool is_bf16 = tries_f32 && tries_bf16 ? choices.table().at(key) == 1 : tries_bf16;
   return is_bf16 ? DType::bf16 : DType::f32;
 }
 
