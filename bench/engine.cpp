@@ -12,6 +12,7 @@
 #include <chrono>
 #include <cmath>
 #include <cstdio>
+#include <cstdlib>
 #include <fstream>
 #include <functional>
 #include <iostream>
@@ -358,22 +359,31 @@ int usage() {
   return 2;
 }
 
+double number(const std::string& name, const std::string& word, double least) {
+  char* end = nullptr;
+  const double value = std::strtod(word.c_str(), &end);
+  if (word.empty() || *end != '\0' || !(value >= least))
+    throw Error(str(name, ": expected a number of at least ", least, ", got ", word));
+  return value;
+}
+
 int run(const std::vector<std::string>& words) {
   if (words.size() < 3) return usage();
   Arguments a;
   a.model = words[0];
   a.work = words[1];
-  a.batch = std::stoll(words[2]);
+  a.batch = static_cast<int64_t>(number("BATCH", words[2], 1));
   if (a.work != "train" && a.work != "forward") return usage();
   for (size_t i = 3; i < words.size(); ++i) {
     if (words[i] == "--profile") {
       a.is_profile = true;
     } else if (i + 1 < words.size() && words[i] == "--dtype") {
       a.dtype = words[++i];
+      if (a.dtype != "f32" && a.dtype != "bf16" && a.dtype != "auto") return usage();
     } else if (i + 1 < words.size() && words[i] == "--threads") {
-      a.threads = std::stoi(words[++i]);
+      a.threads = static_cast<int>(number("--threads", words[++i], 1));
     } else if (i + 1 < words.size() && words[i] == "--seconds") {
-      a.seconds = std::stod(words[++i]);
+      a.seconds = number("--seconds", words[++i], 0);
     } else {
       return usage();
     }

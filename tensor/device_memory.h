@@ -27,7 +27,7 @@ struct DeviceMemory {
 inline constinit PerDevice<DeviceMemory> device_memory{"memory"};
 
 /// Bytes that tensors on that kind of device hold in this process.
-MemoryUse memory_use(const Device& device);
-void reset_memory_peak(const Device& device);
+inline MemoryUse memory_use(const Device& device) { return device_memory.on(device).use(); }
+inline void reset_memory_peak(const Device& device) { device_memory.on(device).reset_peak(); }
 
 }  // namespace vtrain

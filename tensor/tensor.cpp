@@ -329,9 +329,6 @@ Tensor from_values(const Shape& shape, std::initializer_list<double> values, DTy
   return from_values(shape, std::span<const double>(values.begin(), values.size()), dtype, device);
 }
 
-MemoryUse memory_use(const Device& device) { return device_memory.on(device).use(); }
-void reset_memory_peak(const Device& device) { device_memory.on(device).reset_peak(); }
-
 int checked_dim(const char* op, int dim, const Shape& shape) {
   const int n = static_cast<int>(shape.size());
   if (dim < -n || dim >= n)

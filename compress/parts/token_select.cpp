@@ -3,6 +3,7 @@
 #include <cmath>
 
 #include "autograd/tokens.h"
+#include "tensor/ops/indexing.h"
 #include "tensor/ops/rows.h"
 
 namespace vtrain {
@@ -22,7 +23,8 @@ Tokens keep_top(const Tokens& t, const Variable& score, int64_t k) {
 }
 
 Tensor top_mask(const Tensor& score, int64_t k) {
-  return mark_rows(select_top(score, k), score.dim(1), score.dtype());
+  return scatter(zeros_like(score), 1, select_top(score, k),
+                 ones({score.dim(0), k}, score.dtype(), score.device()));
 }
 
 }  // namespace vtrain

@@ -24,6 +24,7 @@
 #include <vector>
 
 #include "autograd/arithmetic.h"
+#include "autograd/losses.h"
 #include "autograd/normalize.h"
 #include "autograd/shape.h"
 #include "compress/parts/gumbel.h"
@@ -130,12 +131,6 @@ class KeepTop final : public Module {
   std::shared_ptr<Predictor> predictor_;
   int64_t k_, stage_, dim_;
 };
-
-/// KL(t || s) of logits (N, K), the teacher's first: summed over classes, averaged over samples.
-Variable kl_divergence(const Tensor& teacher, const Variable& student) {
-  const Variable log_t = log_softmax(Variable(teacher), 1);
-  return mean(sum(exp(log_t) * (log_t - log_softmax(student, 1)), {1}));
-}
 
 /// Mean over kept tokens and channels of (f - f_t)^2; f (N, P, C), kept (N, P) of 0 and 1, without
 /// gradient.
@@ -245,7 +240,7 @@ class DynamicVit final : public Method {
   void loss(Step& step) override {
     if (lambda_cls_ != 1) step.set_task(lambda_cls_ * step.task());
     if (lambda_kl_ > 0)
-      step.add_loss("kl", lambda_kl_ * kl_divergence(teach_->logits(), step.logits()));
+      step.add_loss("kl", lambda_kl_ * mean(kl_divergence(teach_->logits(), step.logits())));
     if (lambda_distill_ > 0) {
       const int64_t length = tokens_.value().dim(1);
       const Tensor f_t = teach_->value("norm.out").slice(1, num_special_, length);

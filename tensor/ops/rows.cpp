@@ -37,11 +37,6 @@ Tensor select_top(const Tensor& score, int64_t k) {
   return rows_kernels.on(score.device()).select_top(score.contiguous(), k);
 }
 
-Tensor mark_rows(const Tensor& index, int64_t rows, DType dtype) {
-  check_index("mark_rows", index, index.ndim() > 0 ? index.dim(0) : 0);
-  return rows_kernels.on(index.device()).mark(index.contiguous(), rows, dtype);
-}
-
 Tensor lead_with(const Tensor& index, int64_t count) {
   check_index("lead_with", index, index.ndim() > 0 ? index.dim(0) : 0);
   return rows_kernels.on(index.device()).lead_with(index.contiguous(), count);

@@ -23,9 +23,6 @@ Tensor gather_rows_grad(const Tensor& dy, const Tensor& index, int64_t rows);
 /// lower position, NaN ranks last. Throws ShapeError unless 1 <= k <= P.
 Tensor select_top(const Tensor& score, int64_t k);
 
-/// (N, rows): 1 at the entries of index (N, K) i32 in each row, else 0; f32, f64 or bf16.
-Tensor mark_rows(const Tensor& index, int64_t rows, DType dtype);
-
 /// (N, count + K) i32: 0 .. count - 1, then the entries of index (N, K) moved up by count.
 /// Positions among all tokens where index has those behind `count` special ones.
 Tensor lead_with(const Tensor& index, int64_t count);
@@ -43,7 +40,6 @@ struct RowsKernels {
   Tensor (*gather)(const Tensor& x, const Tensor& index);
   Tensor (*gather_grad)(const Tensor& dy, const Tensor& index, int64_t rows);
   Tensor (*select_top)(const Tensor& score, int64_t k);
-  Tensor (*mark)(const Tensor& index, int64_t rows, DType dtype);
   Tensor (*lead_with)(const Tensor& index, int64_t count);
   Tensor (*patchify)(const Tensor& images, int64_t patch);
   Tensor (*patchify_grad)(const Tensor& dy, int64_t patch, const Shape& image_shape);

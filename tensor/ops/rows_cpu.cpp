@@ -82,17 +82,6 @@ Tensor select_top(const Tensor& score, int64_t k) {
   return y;
 }
 
-Tensor mark(const Tensor& index, int64_t rows, DType dtype) {
-  check_range("mark_rows", index, rows);
-  Tensor y = zeros({index.dim(0), rows}, dtype, index.device());
-  const int32_t* const at = index.data<int32_t>();
-  dispatch_real("mark_rows", dtype, [&]<class T>(T) {
-    T* const to = y.data<T>();
-    for (int64_t i = 0; i < index.numel(); ++i) to[i / index.dim(1) * rows + at[i]] = T(1.0f);
-  });
-  return y;
-}
-
 Tensor lead_with(const Tensor& index, int64_t count) {
   const int64_t samples = index.dim(0), kept = index.dim(1);
   Tensor y = Tensor::empty({samples, count + kept}, DType::i32, index.device());
@@ -157,7 +146,7 @@ Tensor patchify_grad(const Tensor& dy, int64_t patch, const Shape& s) {
 }
 
 const bool registered = rows_kernels.add(
-    DeviceType::cpu(), {gather, gather_grad, select_top, mark, lead_with, patchify, patchify_grad});
+    DeviceType::cpu(), {gather, gather_grad, select_top, lead_with, patchify, patchify_grad});
 
 }  // namespace
 }  // namespace vtrain
