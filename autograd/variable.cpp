@@ -117,16 +117,16 @@ void backward(const Variable& output, const Tensor& seed) {
       stack.emplace_back(input, 0);
   }
 
-  // A gradient that another node may still share is not edited in place: the first addition makes a
-  // new tensor, later ones reuse it.
-  std::unordered_set<const void*> owned;
-  const auto add_grad = [&owned](Variable::Node& node, const Tensor& grad) {
+  // In place only where nobody else holds the gradient: an op may give one tensor to two inputs, or
+  // keep what it gives.
+  const auto add_grad = [](Variable::Node& node, const Tensor& grad) {
     if (!node.grad.defined()) {
       node.grad = grad;
-    } else if (node.grad.dtype() != grad.dtype() || owned.insert(&node).second) {
-      node.grad = add(node.grad, grad);  // of bf16 and f32: f32
-    } else {
+    } else if (node.grad.dtype() == grad.dtype() && node.grad.is_sole_owner() &&
+               node.grad.is_dense()) {
       accumulate(node.grad, grad);
+    } else {
+      node.grad = add(node.grad, grad);  // of bf16 and f32: f32
     }
   };
 

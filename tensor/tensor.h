@@ -92,6 +92,10 @@ class Tensor {
   uint64_t version() const { return storage_->version; }
   void bump_version() { ++storage_->version; }
   bool shares_storage_with(const Tensor& other) const { return storage_ == other.storage_; }
+  /// Nothing else can see an edit: no other handle or view, and no other owner of the memory.
+  bool is_sole_owner() const {
+    return storage_.use_count() == 1 && storage_->data.use_count() == 1;
+  }
 
   double item() const;                    // of a one-element tensor
   std::vector<double> to_vector() const;  // in logical order
