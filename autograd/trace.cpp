@@ -30,6 +30,11 @@ int Trace::value_of(const Variable& variable) {
   return entry->second;
 }
 
+int Trace::find(const Variable& variable) const {
+  const auto found = ids_.find(variable.id());
+  return found == ids_.end() ? -1 : found->second;
+}
+
 void Trace::record(const Op& op, const std::vector<Variable>& inputs, const Variable& output) {
   Record record{op, {}, {}, -1};
   const std::string prefix = (scopes_.empty() ? "" : scopes_.back()) + "/" + op.name;

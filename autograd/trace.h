@@ -34,6 +34,10 @@ class Trace {
 
   const std::vector<Record>& records() const { return records_; }
   const std::vector<Value>& values() const { return values_; }
+  /// What the value was in this pass.
+  const Tensor& tensor(int value) const { return kept_[static_cast<size_t>(value)].value(); }
+  /// Its index, or -1 if no recorded op read or made it.
+  int find(const Variable& variable) const;
 
   void record(const Op& op, const std::vector<Variable>& inputs, const Variable& output);
   /// Says that `value` is the parameter at `path`, however it was transformed afterwards.

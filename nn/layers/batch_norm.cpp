@@ -33,7 +33,7 @@ Variable BatchNorm2d::run(const Variable& x, const Variable& residual,
                                                    : BatchNormStatistics::kRunning,
                                  .activation = activation};
   return batch_norm(x, weight_.effective_full(pass), bias_.effective_full(pass), residual,
-                    running_mean_.value(), running_var_.value(), options);
+                    running_mean_.raw(pass), running_var_.raw(pass), options);
 }
 
 Variable BatchNorm2d::forward(const Variable& x, const Pass& pass) {

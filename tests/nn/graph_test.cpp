@@ -5,6 +5,7 @@
 #include <cmath>
 
 #include "nn/layers/block.h"
+#include "nn/module_registry.h"
 
 namespace vtrain {
 namespace {
@@ -60,6 +61,72 @@ TEST_CASE("graph: parameters carry their paths") {
     for (const Trace::Value& value : graph.values()) found += value.parameter == p.path();
     CHECK(found == 1);
   }
+}
+
+TEST_CASE("graph: shapes for a batch, constants and readers are those of the network") {
+  Network network({.model = "deit_micro_patch4_28", .options = {}, .parts = {}});
+  network.initialise(1);
+  const Graph graph(network);
+  REQUIRE(graph.images() >= 0);
+  CHECK(graph.shape(graph.images(), 7) == Shape{7, 1, 28, 28});
+  CHECK(graph.shape(graph.logits(), 7) == Shape{7, 10});
+  CHECK(graph.heads().empty());
+  CHECK(graph.readers(graph.logits()).empty());
+  CHECK(!graph.is_constant(graph.logits()));
+  for (const Graph::Node& node : graph.nodes()) {
+    CAPTURE(node.scope);
+    // The class token is repeated for every image: computed from a parameter, and yet not constant.
+    if (node.op.name == "expand") CHECK(!graph.is_constant(node.output));
+    if (node.op.name == "linear") {
+      CHECK(graph.is_constant(node.inputs[1]));
+      CHECK(graph.grows_with_batch(node.output, 0));
+      CHECK(!graph.grows_with_batch(node.output, -1));
+    }
+    // The weight of the patch projection is reshaped: constant, and known without its parameter.
+    if (Graph::module_of(node) == "patch_embed.proj" && node.op.name == "reshape") {
+      CHECK(graph.is_constant(node.output));
+      CHECK(graph.tensor(node.output).to_vector() ==
+            network.parameter("patch_embed.proj.weight").value().to_vector());
+    }
+  }
+  CHECK_THROWS_WITH_AS(attribute(graph.nodes()[0], "colour"),
+                       doctest::Contains("has no attribute colour"), Error);
+}
+
+TEST_CASE("graph: batch norm names its running statistics") {
+  Network network({.model = "resnet20",
+                   .options = {.num_classes = 10, .channels = 3, .image_size = 32},
+                   .parts = {}});
+  const Graph graph(network);
+  int norms = 0;
+  for (const Graph::Node& node : graph.nodes()) {
+    if (node.op.name != "batch_norm") continue;
+    const std::string path = Graph::module_of(node);
+    REQUIRE(node.inputs.size() == 6);
+    CHECK(graph.value(node.inputs[4]).parameter == path + ".running_mean");
+    CHECK(graph.value(node.inputs[5]).parameter == path + ".running_var");
+    ++norms;
+  }
+  CHECK(norms == 19);
+}
+
+TEST_CASE("graph: a part that keeps tokens is described with its integer ops") {
+  Network network({.model = "deit_micro_patch4_28", .options = {}, .parts = {}});
+  network.set_part(
+      "blocks.2.in",
+      make_module("dynamicvit_keep_top", {{"k", 30}, {"stage", 0}, {"dim", 96}, {"random", 0}}));
+  network.initialise(1);
+  const Graph graph(network);
+  int selections = 0;
+  for (const Graph::Node& node : graph.nodes()) {
+    if (node.op.name != "select_top") continue;
+    ++selections;
+    CHECK(Graph::module_of(node) == "blocks.2.in");
+    CHECK(graph.value(node.output).dtype == DType::i32);
+    CHECK(graph.shape(node.output, 5) == Shape{5, 30});
+    CHECK(!graph.is_constant(node.output));
+  }
+  CHECK(selections == 1);
 }
 
 }  // namespace

@@ -115,10 +115,12 @@ TEST_CASE(
   const auto note = [](const std::string& line) { FAIL_CHECK(line); };
   const Network network = pointwise();
   CHECK(make_choices(network, 4, Amp::kBf16, note) == DType::bf16);
-  for (const auto& [key, index] : Choices::of_process().table()) {
-    CAPTURE(key);  // without instructions for it, bf16 is widened and computed by f32's ways
-    CHECK((key.find(" bf16 ") != std::string::npos) == onednn::computes_bf16());
-  }
+  // Without instructions for it, bf16 is widened and computed by f32's ways; with them that is one
+  // way of several.
+  const Choices::Table measured = Choices::of_process().table();
+  CHECK(std::any_of(measured.begin(), measured.end(), [](const auto& entry) {
+          return entry.first.find(" bf16 ") != std::string::npos;
+        }) == onednn::computes_bf16());
   const DType chosen = make_choices(network, 4, Amp::kAuto, note);
   const auto is_amp = [](const auto& entry) { return entry.first.starts_with("amp "); };
   const Choices::Table table = Choices::of_process().table();
