@@ -122,7 +122,10 @@ Tensor spread(const Tensor& dy, const Shape& shape, DType dtype, const std::vect
 }  // namespace
 
 Variable sum(const Variable& x, const std::vector<int>& dims, bool keep_dims) {
-  return Variable::from({"sum"}, sum(x.value(), dims, keep_dims), {x},
+  Op op{"sum", {{"keep_dims", keep_dims}}};
+  for (const int dim : dims)  // none: all
+    op.attributes.emplace_back("dim", checked_dim("sum", dim, x.shape()));
+  return Variable::from(std::move(op), sum(x.value(), dims, keep_dims), {x},
                         [shape = x.shape(), dtype = x.value().dtype(), dims](const Tensor& dy) {
                           return Grads{spread(dy, shape, dtype, dims)};
                         });

@@ -15,6 +15,7 @@ struct Variable::Node {
   std::vector<std::shared_ptr<Node>> inputs;  // empty for constants and leaves
   GradFunction grad_function;
   std::shared_ptr<const std::function<Tensor()>> again;
+  int again_depth = 0;
   std::string op;
   bool takes_wide_gradient = false;
   bool is_walked =
@@ -83,10 +84,12 @@ void Variable::clear_grad() {
 }
 Variable Variable::detach() const { return Variable(value_); }
 
-void Variable::set_again(std::function<Tensor()> again) {
-  if (requires_grad())
-    node_->again = std::make_shared<const std::function<Tensor()>>(std::move(again));
+void Variable::set_again(std::function<Tensor()> again, int depth) {
+  if (!requires_grad()) return;
+  node_->again = std::make_shared<const std::function<Tensor()>>(std::move(again));
+  node_->again_depth = depth;
 }
+int Variable::again_depth() const { return node_ ? node_->again_depth : 0; }
 
 void backward(const Variable& loss) {
   if (loss.value().numel() != 1)

@@ -57,8 +57,10 @@ class Variable {
   /// Says how to compute the value again, bit for bit, from what the op's gradient function keeps
   /// anyway. Who saves the value then saves this instead: backward pays the computation, and the
   /// value's memory is free in between. For what costs little beside its size. Ignored for a
-  /// constant.
-  void set_again(std::function<Tensor()> again);
+  /// constant. `depth`: how many values one call computes in a row, this one included, where it
+  /// starts from others that are computed again.
+  void set_again(std::function<Tensor()> again, int depth = 1);
+  int again_depth() const;  // 0: who saves the value keeps it
 
   /// Identity of the value in a trace.
   const void* id() const { return node_.get(); }

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <map>
 
 namespace vtrain {
 
@@ -16,23 +17,50 @@ double relative_difference(const Tensor& a, const Tensor& b) {
   return scale > 0 ? difference / scale : difference;
 }
 
-Edit::Edit(Network& network, std::string owner, Tensor images, std::function<void(double)> verified)
-    : network_(network),
-      owner_(std::move(owner)),
-      images_(std::move(images)),
-      verified_(std::move(verified)) {}
+Edit::Edit(Network& network, std::string owner, Context context)
+    : network_(network), owner_(std::move(owner)), context_(std::move(context)) {}
 
 Edit& Edit::replace(std::string place, std::shared_ptr<Module> part) {
   parts_.emplace_back(std::move(place), std::move(part));
   return *this;
 }
 
+Edit& Edit::cut(const CutGroups& groups, Cut cut) {
+  if (groups_ != nullptr) throw Error(str("edit of ", owner_, ": expected one cut, got two"));
+  groups_ = &groups;
+  cut_ = std::move(cut);
+  return *this;
+}
+
 void Edit::apply() {
-  const Tensor before = network_.logits(images_);
+  if (!parts_.empty()) {
+    const Tensor before = network_.logits(context_.images);
+    network_.hooks().remove_owner(owner_);
+    for (auto& [place, part] : parts_) network_.set_part(place, std::move(part));
+    parts_.clear();
+    context_.verified(relative_difference(before, network_.logits(context_.images)));
+  }
+  if (groups_ != nullptr) apply_cut();
+}
+
+void Edit::apply_cut() {
+  const NetworkCut plan = groups_->plan(cut_);
   network_.hooks().remove_owner(owner_);
-  for (auto& [place, part] : parts_) network_.set_part(place, std::move(part));
-  parts_.clear();
-  verified_(relative_difference(before, network_.logits(images_)));
+  mask(network_, *groups_, cut_);
+  const std::string masking = owner_ + ".masked layer norm";
+  mask_layer_norms(network_, *groups_, cut_, masking);
+  const Tensor masked = network_.logits(context_.images);
+  network_.hooks().remove_owner(masking);
+
+  network_.cut(plan);
+  if (context_.follow) {
+    std::map<std::string, Parameter> parameters;
+    for (const Parameter& p : network_.parameters()) parameters.emplace(p.path(), p);
+    for (const NetworkCut::Axis& a : plan.axes)
+      context_.follow(parameters.at(a.parameter), a.axis, a.keep);
+  }
+  groups_ = nullptr;
+  context_.verified(relative_difference(masked, network_.logits(context_.images)));
 }
 
 }  // namespace vtrain

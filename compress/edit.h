@@ -6,6 +6,7 @@
 #include <utility>
 #include <vector>
 
+#include "compress/parts/cut_groups.h"
 #include "nn/network.h"
 
 namespace vtrain {
@@ -13,23 +14,36 @@ namespace vtrain {
 /// How far two forms of one network are apart: max |a - b| / max |a| over logits.
 double relative_difference(const Tensor& a, const Tensor& b);
 
+/// Who keeps state beside parameters and follows their cuts: optimizers, moving averages, masks.
+using FollowCut =
+    std::function<void(const Parameter& parameter, int axis, const std::vector<int64_t>& keep)>;
+
 /// A change of structure: planned call by call, applied at once. Applying drops the method's hooks,
-/// since what they simulated now is built in, and compares the logits before and after on real
-/// images: masked = compact.
+/// since what they simulated now is built in, and compares logits on real images: of the network
+/// before and after, and, where channels are cut, of the masked network and the compact one.
 class Edit {
  public:
-  /// `verified` gets the relative difference.
-  Edit(Network& network, std::string owner, Tensor images, std::function<void(double)> verified);
+  struct Context {
+    Tensor images;
+    std::function<void(double)> verified;  // gets the relative difference
+    FollowCut follow;
+  };
+  Edit(Network& network, std::string owner, Context context);
 
   /// A permanent part at a place ("blocks.2.in").
   Edit& replace(std::string place, std::shared_ptr<Module> part);
+  /// Channels that go. The groups must be of the network as it is now; one cut per edit.
+  Edit& cut(const CutGroups& groups, Cut cut);
   void apply();
 
  private:
+  void apply_cut();
+
   Network& network_;
   std::string owner_;
-  Tensor images_;
-  std::function<void(double)> verified_;
+  Context context_;
+  const CutGroups* groups_ = nullptr;
+  Cut cut_;
   std::vector<std::pair<std::string, std::shared_ptr<Module>>> parts_;
 };
 

@@ -1,5 +1,7 @@
 #include "nn/module.h"
 
+#include <cmath>
+
 #include "autograd/trace.h"
 #include "nn/hooks.h"
 
@@ -33,7 +35,31 @@ Value nested(const Wraps& wraps, size_t next, const Value& x, const Innermost& i
 }
 }  // namespace
 
+void Module::set_structure(const std::map<std::string, double>& numbers) {
+  if (numbers.empty()) return;
+  throw CheckpointError(str("module ", path_, ": has no number called ", numbers.begin()->first,
+                            " that a cut could change"));
+}
+
+int64_t whole_number(const std::string& module, const std::string& name, double number,
+                     const std::map<std::string, int64_t>& least) {
+  const auto found = least.find(name);
+  if (found == least.end())
+    throw CheckpointError(str("module ", module, ": has no number called ", name));
+  if (!(number >= static_cast<double>(found->second)) || number != std::floor(number))
+    throw CheckpointError(str("module ", module, ": ", name,
+                              ": expected a whole number of at least ", found->second, ", got ",
+                              number));
+  return static_cast<int64_t>(number);
+}
+
+void Module::drop() {
+  is_dropped_ = true;
+  in_ = out_ = nullptr;
+}
+
 Variable Module::operator()(const Variable& x, const Pass& pass) {
+  if (is_dropped_) return x;
   const Trace::Scope scope(path_);
   Variable v = in_ ? (*in_)(x, pass) : x;
   if (const Hooks::AtModule* const hooks = pass.hooks ? pass.hooks->at(path_) : nullptr) {
@@ -48,6 +74,7 @@ Variable Module::operator()(const Variable& x, const Pass& pass) {
 }
 
 Tokens Module::operator()(const Tokens& t, const Pass& pass) {
+  if (is_dropped_) return t;
   const Trace::Scope scope(path_);
   Tokens u = in_ ? (*in_)(t, pass) : t;
   if (const Hooks::AtModule* const hooks = pass.hooks ? pass.hooks->at(path_) : nullptr) {
@@ -75,6 +102,7 @@ void Module::set_path(const std::string& path) {
 
 std::vector<Parameter> Module::parameters() const {
   std::vector<Parameter> all;
+  if (is_dropped_) return all;
   const auto below = [&all](const Module& module) {
     for (Parameter& parameter : module.parameters()) all.push_back(std::move(parameter));
   };
@@ -87,6 +115,7 @@ std::vector<Parameter> Module::parameters() const {
 
 std::vector<Module*> Module::modules() {
   std::vector<Module*> all{this};
+  if (is_dropped_) return all;
   const auto below = [&all](Module& module) {
     for (Module* const m : module.modules()) all.push_back(m);
   };

@@ -38,6 +38,17 @@ class Module {
   virtual std::string kind() const { return {}; }
   virtual std::map<std::string, double> attributes() const { return {}; }
 
+  /// Numbers of its computation that tensors do not determine and a cut of channels changes, by the
+  /// names of its ops' attributes: groups of a convolution, sizes of heads. They stand in the
+  /// architecture record once they differ from what the constructor gave.
+  virtual std::map<std::string, double> structure() const { return {}; }
+  /// Takes what `structure` names. Throws CheckpointError for a name it does not have.
+  virtual void set_structure(const std::map<std::string, double>& numbers);
+
+  /// From now on the input is the output, and nothing below exists: for blocks that are cut whole.
+  void drop();
+  bool is_dropped() const { return is_dropped_; }
+
   const std::string& path() const { return path_; }
   /// Sets the path of this module and of all below it, and of their parameters.
   void set_path(const std::string& path);
@@ -64,9 +75,15 @@ class Module {
   std::string joined(std::string_view name) const;
 
   std::string path_;
+  bool is_dropped_ = false;
   std::vector<std::pair<std::string, Parameter>> parameters_;
   std::vector<std::pair<std::string, Module*>> children_;
   std::shared_ptr<Module> in_, out_;
 };
+
+/// `number` as what a module calls `name`: one of `least`, whole, and at least that. Throws
+/// CheckpointError, naming the module.
+int64_t whole_number(const std::string& module, const std::string& name, double number,
+                     const std::map<std::string, int64_t>& least);
 
 }  // namespace vtrain

@@ -1,9 +1,11 @@
 #include "nn/network.h"
 
+#include <algorithm>
 #include <cmath>
 #include <nlohmann/json.hpp>
 
 #include "autograd/shape.h"
+#include "tensor/ops/indexing.h"
 
 namespace vtrain {
 namespace {
@@ -27,13 +29,17 @@ std::string Architecture::to_json() const {
     parts_json.push_back(
         {{"place", part.place}, {"kind", part.kind}, {"attributes", part.attributes}});
   }
-  return Json{{"model", model},
-              {"num_classes", options.num_classes},
-              {"channels", options.channels},
-              {"image_size", options.image_size},
-              {"drop_path", options.drop_path},
-              {"parts", parts_json}}
-      .dump();
+  Json json{{"model", model},
+            {"num_classes", options.num_classes},
+            {"channels", options.channels},
+            {"image_size", options.image_size},
+            {"drop_path", options.drop_path},
+            {"parts", parts_json}};
+  // A network as its model makes it has the record of earlier versions.
+  if (!shapes.empty()) json["shapes"] = shapes;
+  if (!structure.empty()) json["structure"] = structure;
+  if (!dropped.empty()) json["dropped"] = dropped;
+  return json.dump();
 }
 
 Architecture Architecture::from_json(const std::string& text) {
@@ -49,6 +55,9 @@ Architecture Architecture::from_json(const std::string& text) {
       a.parts.push_back(
           {part.at("place"), part.at("kind"), part.at("attributes").get<Attributes>()});
     }
+    if (json.contains("shapes")) json["shapes"].get_to(a.shapes);
+    if (json.contains("structure")) json["structure"].get_to(a.structure);
+    if (json.contains("dropped")) json["dropped"].get_to(a.dropped);
     return a;
   } catch (const Json::exception& error) {
     throw CheckpointError(str("the architecture record cannot be read: ", error.what()));
@@ -61,6 +70,34 @@ Network::Network(Architecture architecture) : architecture_(std::move(architectu
   for (const PartRecord& part : architecture_.parts) {
     const Place place = split(part.place);
     module(place.module).set_part(place.end, make_module(part.kind, part.attributes));
+  }
+  shape_as_recorded();
+}
+
+/// Cuts have left other sizes than the model's own.
+void Network::shape_as_recorded() {
+  const auto refuse = [this](const std::string& what) {
+    throw CheckpointError(str("the architecture record of ", architecture_.model, ": ", what));
+  };
+  for (const std::string& path : architecture_.dropped) {
+    if (!has_module(path)) refuse(str("there is no module ", path, " to drop"));
+    module(path).drop();
+  }
+  for (const auto& [path, numbers] : architecture_.structure) {
+    if (!has_module(path)) refuse(str("there is no module ", path));
+    module(path).set_structure(numbers);
+  }
+  if (architecture_.shapes.empty()) return;
+  std::map<std::string, Parameter> all;
+  for (const Parameter& p : parameters()) all.emplace(p.path(), p);
+  for (const auto& [path, shape] : architecture_.shapes) {
+    const auto found = all.find(path);
+    if (found == all.end()) refuse(str("there is no parameter ", path));
+    const Shape& own = found->second.value().shape();
+    if (shape.size() != own.size() ||
+        !std::all_of(shape.begin(), shape.end(), [](int64_t n) { return n > 0; }))
+      refuse(str("parameter ", path, ": expected at most ", own, ", got ", shape));
+    found->second.replace(zeros(shape));
   }
 }
 
@@ -116,6 +153,56 @@ void Network::set_part(const std::string& place, std::shared_ptr<Module> part) {
   architecture_.parts.push_back({place, part->kind(), part->attributes()});
   for (Parameter p : part->parameters()) p.move_to(device_);
   module(at.module).set_part(at.end, std::move(part));
+}
+
+void Network::cut(const NetworkCut& cut) {
+  std::map<std::string, Parameter> all;
+  for (const Parameter& p : parameters()) all.emplace(p.path(), p);
+  for (const NetworkCut::Axis& a : cut.axes) {
+    const auto found = all.find(a.parameter);
+    if (found == all.end())
+      throw Error(str("cut: network ", architecture_.model, " has no parameter ", a.parameter));
+    const Shape& shape = found->second.value().shape();
+    const int axis = checked_dim("cut", a.axis, shape);
+    if (a.keep.empty() || !std::is_sorted(a.keep.begin(), a.keep.end()) || a.keep.front() < 0 ||
+        a.keep.back() >= shape[static_cast<size_t>(axis)])
+      throw Error(str("cut: ", a.parameter, ' ', shape, " axis ", axis,
+                      ": expected sorted indices of at least one element"));
+  }
+  for (const std::string& path : cut.dropped) module(path);  // throws
+  std::map<std::string, Attributes> changed;
+  for (const auto& [path, numbers] : cut.structure) {
+    const Attributes now = module(path).structure();
+    for (const auto& [name, number] : numbers) {
+      const auto own = now.find(name);
+      if (own == now.end()) throw Error(str("cut: module ", path, " has no number called ", name));
+      if (own->second != number) changed[path][name] = number;
+    }
+  }
+
+  for (const NetworkCut::Axis& a : cut.axes) {
+    Parameter& p = all.at(a.parameter);
+    p.replace(kept(p.value(), a.axis, a.keep));
+    architecture_.shapes[a.parameter] = p.value().shape();
+  }
+  for (const auto& [path, numbers] : changed) {
+    module(path).set_structure(numbers);
+    for (const auto& [name, number] : numbers) architecture_.structure[path][name] = number;
+  }
+  for (const std::string& path : cut.dropped) drop(path);
+}
+
+void Network::drop(const std::string& path) {
+  module(path).drop();
+  architecture_.dropped.push_back(path);
+  const auto is_below = [&path](const std::string& other) {
+    return other == path || other.starts_with(path + ".");
+  };
+  std::erase_if(architecture_.shapes, [&](const auto& e) { return is_below(e.first); });
+  std::erase_if(architecture_.structure, [&](const auto& e) { return is_below(e.first); });
+  std::erase_if(architecture_.parts, [&](const PartRecord& part) {
+    return is_below(part.place.substr(0, part.place.rfind('.')));
+  });
 }
 
 std::map<std::string, Tensor> Network::state() const {

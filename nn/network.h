@@ -25,10 +25,32 @@ struct Architecture {
   std::string model;
   ModelOptions options;
   std::vector<PartRecord> parts;
+  // What cuts have changed since the model was made, by path:
+  std::map<std::string, Shape> shapes = {};          // of parameters
+  std::map<std::string, Attributes> structure = {};  // Module::structure
+  std::vector<std::string> dropped = {};             // modules that hand their input on
+
+  /// It is not what its model makes: a method has left parts or cut something.
+  bool is_changed() const {
+    return !parts.empty() || !shapes.empty() || !structure.empty() || !dropped.empty();
+  }
 
   std::string to_json() const;
   /// Throws CheckpointError.
   static Architecture from_json(const std::string& text);
+};
+
+/// A change of a network's sizes: what is left of axes of parameters, and the numbers that go with
+/// it.
+struct NetworkCut {
+  struct Axis {
+    std::string parameter;
+    int axis = 0;
+    std::vector<int64_t> keep;  // sorted
+  };
+  std::vector<Axis> axes;
+  std::map<std::string, Attributes> structure = {};  // by module
+  std::vector<std::string> dropped = {};             // modules
 };
 
 /// How pixels become inputs, and what the outputs are called: travels with the weights.
@@ -74,6 +96,11 @@ class Network {
   /// Puts a permanent part at a place ("blocks.2.in") and writes it into the record.
   void set_part(const std::string& place, std::shared_ptr<Module> part);
 
+  /// Removes channels and blocks for good, in place: parameters keep their identity and get new
+  /// tensors, and the record says so. Throws Error for a place that does not exist, before anything
+  /// changes.
+  void cut(const NetworkCut& cut);
+
   /// All parameters and buffers by path.
   std::map<std::string, Tensor> state() const;
   /// Copies values in. Throws CheckpointError if a name is missing, unknown, or of another shape;
@@ -88,6 +115,9 @@ class Network {
   std::unique_ptr<Network> clone() const;
 
  private:
+  void shape_as_recorded();
+  void drop(const std::string& path);
+
   Architecture architecture_;
   std::unique_ptr<Model> model_;
   Device device_;

@@ -26,6 +26,8 @@ void Parameter::set(const Tensor& value) {
   own.copy_from(value);
 }
 
+void Parameter::replace(Tensor value) { data_->raw = Variable::leaf(std::move(value)); }
+
 Variable Parameter::raw(const Pass& pass) const {
   const bool trained = pass.wants_grad && !data_->is_buffer && !data_->frozen;
   Variable v = trained ? data_->raw : data_->raw.detach();

@@ -29,6 +29,9 @@ class Parameter {
   void move_to(Device device);
   /// Copies new elements in; the shape stays.
   void set(const Tensor& value);
+  /// Another tensor, of another shape, in its place; a gradient is dropped. Who keeps state beside
+  /// the parameter must follow: Network::cut says how.
+  void replace(Tensor value);
 
   /// The weight as the tape sees it: a leaf if the pass wants gradients and the parameter is
   /// trained, else a constant.

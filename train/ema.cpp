@@ -1,5 +1,6 @@
 #include "train/ema.h"
 
+#include "tensor/ops/indexing.h"
 #include "tensor/ops/optimize.h"
 
 namespace vtrain {
@@ -13,6 +14,12 @@ void Ema::update() {
   std::vector<Tensor> values;
   for (const Parameter& p : parameters_) values.push_back(p.value());
   ema_update(values, averages_, decay_);
+}
+
+void Ema::cut(const Parameter& parameter, int axis, const std::vector<int64_t>& keep) {
+  for (size_t i = 0; i < parameters_.size(); ++i) {
+    if (parameters_[i] == parameter) averages_[i] = kept(averages_[i], axis, keep);
+  }
 }
 
 std::map<std::string, Tensor> Ema::state() const {

@@ -15,6 +15,9 @@ class Ema {
   Ema(double decay, const std::vector<Parameter>& parameters);
   void update();
 
+  /// Follows a cut of the parameter's axis (nn/network.h).
+  void cut(const Parameter& parameter, int axis, const std::vector<int64_t>& keep);
+
   std::map<std::string, Tensor> state() const;  // by parameter path
   void load_state(const std::map<std::string, Tensor>& tensors, const std::string& from);
 

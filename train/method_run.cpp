@@ -100,9 +100,15 @@ Tap MethodRun::tap(const std::string& place) {
 }
 
 Edit MethodRun::edit() {
-  return {*state_.network, method_, state_.sample_images(), [this](double difference) {
-            state_.masked_compact_max_rel = std::max(state_.masked_compact_max_rel, difference);
-          }};
+  return {*state_.network,
+          method_,
+          {.images = state_.sample_images(),
+           .verified =
+               [this](double difference) {
+                 state_.masked_compact_max_rel =
+                     std::max(state_.masked_compact_max_rel, difference);
+               },
+           .follow = state_.follow_cut}};
 }
 
 void MethodRun::log(std::string_view name, double value) {

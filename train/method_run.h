@@ -24,6 +24,7 @@ struct PhaseState {
   std::map<std::string, std::unique_ptr<Teacher>> teachers = {};
   std::function<std::unique_ptr<Network>(const std::string& from)> load_teacher = {};
   std::function<Tensor()> sample_images = {};               // hold-out images, not augmented
+  FollowCut follow_cut = {};                                // optimizer and moving average
   std::vector<std::pair<std::string, double>> logged = {};  // by methods, in this step
   std::vector<std::pair<std::string, std::string>> report = {};
   double masked_compact_max_rel = 0;

@@ -103,7 +103,7 @@ Architecture architecture_of(const PhaseConfig& config, const PhaseData& data) {
 }
 
 Phase::Phase(const Experiment& experiment, const PhaseConfig& config, PhaseData data,
-             std::filesystem::path folder)
+             std::filesystem::path folder, const std::string& architecture)
     : experiment_(experiment),
       config_(config),
       data_(std::move(data)),
@@ -139,7 +139,9 @@ Phase::Phase(const Experiment& experiment, const PhaseConfig& config, PhaseData 
   OptimizerOptions optim = config.optimizer();
   optimizer_ = std::move(optim.optimizer);
   clip_grad_ = optim.clip_grad;
-  state_.network = starting_network();
+  state_.network = architecture.empty()
+                       ? starting_network()
+                       : std::make_unique<Network>(Architecture::from_json(architecture));
   state_.network->move_to(experiment.device);
   state_.network->preprocessing = {
       config.data.mean.empty() ? data_.train->default_mean() : config.data.mean,
@@ -158,6 +160,10 @@ Phase::Phase(const Experiment& experiment, const PhaseConfig& config, PhaseData 
     loader.start(0);
     return loader.next()->images;
   };
+  state_.follow_cut = [this](const Parameter& p, int axis, const std::vector<int64_t>& keep) {
+    optimizer_->cut(p, axis, keep);
+    if (ema_) ema_->cut(p, axis, keep);
+  };
   attach();
   if (config.ema_decay) ema_ = std::make_unique<Ema>(*config.ema_decay, state_.parameters());
 }
@@ -175,10 +181,27 @@ std::unique_ptr<Network> Phase::starting_network() {
   }
   auto network = std::make_unique<Network>(architecture_of(config_, data_));
   if (!config_.weights.empty()) {
-    network->load_state(read_safetensors(config_.weights).tensors, config_.weights);
+    const NamedTensors file = read_safetensors(config_.weights);
+    const auto record = file.metadata.find("architecture");
+    if (record != file.metadata.end() && Architecture::from_json(record->second).is_changed())
+      return compact_network(config_.weights);
+    network->load_state(file.tensors, config_.weights);
   } else if (!is_dry) {
     network->initialise(experiment_.seed);
   }
+  return network;
+}
+
+/// Training goes on with a network that was cut before, as its file records it.
+std::unique_ptr<Network> Phase::compact_network(const std::string& file) const {
+  auto network = Network::load(file);
+  const Architecture wanted = architecture_of(config_, data_), &got = network->architecture();
+  const auto text = [](const Architecture& a) {
+    return str(a.model, " for ", a.options.channels, " x ", a.options.image_size, " x ",
+               a.options.image_size, " pixels and ", a.options.num_classes, " classes");
+  };
+  if (text(wanted) != text(got))
+    throw CheckpointError(str(file, ": expected ", text(wanted), ", got ", text(got)));
   return network;
 }
 

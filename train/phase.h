@@ -49,9 +49,10 @@ Architecture architecture_of(const PhaseConfig& config, const PhaseData& data);
 class Phase {
  public:
   /// Builds the network, loads what it starts from, attaches the methods. `folder`: where earlier
-  /// phases left their weights; empty for a dry run, which reads no weights.
+  /// phases left their weights; empty for a dry run, which reads no weights. `architecture`: the
+  /// record of a resumed network, which cuts may have changed; empty: what the recipe says.
   Phase(const Experiment& experiment, const PhaseConfig& config, PhaseData data,
-        std::filesystem::path folder);
+        std::filesystem::path folder, const std::string& architecture = {});
 
   const PhaseConfig& config() const { return config_; }
   Network& network() { return *state_.network; }
@@ -106,6 +107,7 @@ class Phase {
     std::unique_ptr<MethodRun> run;
   };
   std::unique_ptr<Network> starting_network();
+  std::unique_ptr<Network> compact_network(const std::string& file) const;
   std::unique_ptr<Network> teacher_network(const std::string& from);
   void attach();
   void before_forward(const Pass& pass);

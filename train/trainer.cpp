@@ -295,7 +295,9 @@ void Trainer::remove_unfinished_files() const {
 
 std::unique_ptr<Phase> Trainer::make_phase() {
   const PhaseConfig& config = e_.phases[phase_index_];
-  auto phase = std::make_unique<Phase>(e_, config, open_data(config, e_.seed), folder_);
+  const std::string architecture = resumed_ ? resumed_->metadata["architecture"] : std::string();
+  auto phase =
+      std::make_unique<Phase>(e_, config, open_data(config, e_.seed), folder_, architecture);
   if (resumed_) {
     phase->load(*resumed_, resumed_from_);
     resumed_.reset();

@@ -13,9 +13,13 @@ class SelfAttention final : public Module {
   /// Throws RecipeError unless num_heads divides dim.
   SelfAttention(int64_t dim, int64_t num_heads);
   Tokens forward_tokens(const Tokens& t, const Pass& pass) override;
+  /// The scale stays that of the uncut head: narrower heads then compute what masked ones do.
+  std::map<std::string, double> structure() const override;
+  void set_structure(const std::map<std::string, double>& numbers) override;
 
  private:
-  int64_t num_heads_, head_dim_;
+  int64_t num_heads_, qk_dim_, v_dim_;
+  double scale_;
   Linear qkv_, proj_;
 };
 

@@ -18,6 +18,15 @@ Conv2d::Conv2d(int64_t in, int64_t out, const Conv2dSettings& s)
   if (s.has_bias) bias_ = add("bias", Parameter({out}, init));
 }
 
+std::map<std::string, double> Conv2d::structure() const {
+  return {{"groups", static_cast<double>(options_.groups)}};
+}
+
+void Conv2d::set_structure(const std::map<std::string, double>& numbers) {
+  for (const auto& [name, number] : numbers)
+    options_.groups = whole_number(path(), name, number, {{"groups", 1}});
+}
+
 Variable Conv2d::forward(const Variable& x, const Pass& pass) {
   return conv2d(x, weight_.effective(pass),
                 bias_.defined() ? bias_.effective_full(pass) : Variable(), options_);

@@ -20,6 +20,8 @@ class Conv2d final : public Module {
  public:
   Conv2d(int64_t in, int64_t out, const Conv2dSettings& settings);
   Variable forward(const Variable& x, const Pass& pass) override;
+  std::map<std::string, double> structure() const override;
+  void set_structure(const std::map<std::string, double>& numbers) override;
 
   const Conv2dOptions& options() const { return options_; }
 

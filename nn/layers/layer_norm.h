@@ -10,6 +10,7 @@ class LayerNorm final : public Module {
  public:
   explicit LayerNorm(int64_t dim, double eps = 1e-6);
   Variable forward(const Variable& x, const Pass& pass) override;
+  double eps() const { return eps_; }
 
  private:
   double eps_;

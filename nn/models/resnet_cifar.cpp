@@ -31,6 +31,14 @@ class Shortcut final : public Module {
     if (stride_ == 1 && front_ + back_ == 0) return x;
     return pad_channels(subsample(x, stride_), front_, back_);
   }
+  std::map<std::string, double> structure() const override {
+    return {{"front", static_cast<double>(front_)}, {"back", static_cast<double>(back_)}};
+  }
+  void set_structure(const std::map<std::string, double>& numbers) override {
+    for (const auto& [name, number] : numbers)
+      (name == "front" ? front_ : back_) =
+          whole_number(path(), name, number, {{"front", 0}, {"back", 0}});
+  }
 
  private:
   int64_t stride_, front_, back_;

@@ -80,7 +80,7 @@ Outputs Vit::outputs(const Variable& images, const Pass& pass) {
   if (images.shape() != wanted)
     throw ShapeError(str("[vit] images ", images.shape(), ": expected ", wanted));
   const auto token = [&](const Parameter& p) {
-    return expand(p.effective(pass), {images.dim(0), 1, config_.dim});
+    return expand(p.effective(pass), {images.dim(0), 1, p.value().dim(2)});
   };
   std::vector<Variable> parts{token(cls_token_)};
   if (head_dist_) parts.push_back(token(dist_token_));

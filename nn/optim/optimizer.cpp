@@ -1,5 +1,6 @@
 #include "nn/optim/optimizer.h"
 
+#include "tensor/ops/indexing.h"
 #include "tensor/registry.h"
 
 namespace vtrain {
@@ -48,6 +49,12 @@ Optimizer::Slots& Optimizer::slots(const Parameter& parameter,
     if (!tensor.defined()) tensor = zeros_like(parameter.value());
   }
   return own;
+}
+
+void Optimizer::cut(const Parameter& parameter, int axis, const std::vector<int64_t>& keep) {
+  const auto found = slots_.find(parameter.id());
+  if (found == slots_.end()) return;  // nothing is held before the first step
+  for (auto& [name, tensor] : found->second.tensors) tensor = kept(tensor, axis, keep);
 }
 
 std::map<std::string, Tensor> Optimizer::state() const {

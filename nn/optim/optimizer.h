@@ -38,6 +38,9 @@ class Optimizer {
   void load_state(const std::map<std::string, Tensor>& tensors,
                   const std::vector<Parameter>& parameters, const std::string& from);
 
+  /// Follows a cut of the parameter's axis (nn/network.h): what is held beside it is cut likewise.
+  void cut(const Parameter& parameter, int axis, const std::vector<int64_t>& keep);
+
  protected:
   struct Slots {
     std::string path;

@@ -69,14 +69,16 @@ BatchNormOutput batch_norm(const Tensor& x, const Tensor& weight, const Tensor& 
 }
 
 Tensor batch_norm_again(const Tensor& x, const Tensor& weight, const Tensor& bias,
-                        const Tensor& mean, const Tensor& rstd, BatchNormActivation activation) {
+                        const Tensor& residual, const Tensor& mean, const Tensor& rstd,
+                        BatchNormActivation activation) {
   constexpr const char* op = "batch_norm_again";
   check_rows(op, x, {.statistics = BatchNormStatistics::kRunning});
   check_real(op, "mean", mean);
   check_real(op, "rstd", rstd);
   return batch_norm_kernels.on(x.device())
       .again(rows_of(x), vector_of(op, "weight", weight, x), vector_of(op, "bias", bias, x),
-             vector_of(op, "mean", mean, x), vector_of(op, "rstd", rstd, x), activation);
+             rows_like(op, "residual", residual, x), vector_of(op, "mean", mean, x),
+             vector_of(op, "rstd", rstd, x), activation);
 }
 
 BatchNormGrads batch_norm_grad(const Tensor& x, const Tensor& weight, const Tensor& bias,

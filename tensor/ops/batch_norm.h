@@ -38,9 +38,10 @@ BatchNormOutput batch_norm(const Tensor& x, const Tensor& weight, const Tensor& 
                            const Tensor& residual, Tensor running_mean, Tensor running_var,
                            const BatchNormOptions& options);
 
-/// The y of a batch_norm without residual once more, bit for bit, from what it returned beside it.
+/// The y of a batch_norm once more, bit for bit, from what it returned beside it.
 Tensor batch_norm_again(const Tensor& x, const Tensor& weight, const Tensor& bias,
-                        const Tensor& mean, const Tensor& rstd, BatchNormActivation activation);
+                        const Tensor& residual, const Tensor& mean, const Tensor& rstd,
+                        BatchNormActivation activation);
 
 /// With g = dy where the activation passes (relu: y > 0, relu6: 0 < y < 6), else 0, with xhat =
 /// (x - mean) * rstd and R elements per channel:
@@ -62,8 +63,8 @@ struct BatchNormKernels {  // x, residual, y, dy channels last or (N, C); vector
   BatchNormOutput (*forward)(const Tensor& x, const Tensor& weight, const Tensor& bias,
                              const Tensor& residual, Tensor& running_mean, Tensor& running_var,
                              const BatchNormOptions& options);
-  Tensor (*again)(const Tensor& x, const Tensor& weight, const Tensor& bias, const Tensor& mean,
-                  const Tensor& rstd, BatchNormActivation activation);
+  Tensor (*again)(const Tensor& x, const Tensor& weight, const Tensor& bias, const Tensor& residual,
+                  const Tensor& mean, const Tensor& rstd, BatchNormActivation activation);
   BatchNormGrads (*grad)(const Tensor& x, const Tensor& weight, const Tensor& bias,
                          const BatchNormOutput& saved, bool has_residual, const Tensor& dy,
                          const BatchNormOptions& options);

@@ -233,10 +233,10 @@ Tensor output_like(const Tensor& x) {
                        : empty_like(x);
 }
 
-Tensor again(const Tensor& x, const Tensor& weight, const Tensor& bias, const Tensor& mean,
-             const Tensor& rstd, BatchNormActivation activation) {
+Tensor again(const Tensor& x, const Tensor& weight, const Tensor& bias, const Tensor& residual,
+             const Tensor& mean, const Tensor& rstd, BatchNormActivation activation) {
   Tensor y = output_like(x);
-  normalise(x, weight, bias, Tensor(), mean, rstd, activation, y);
+  normalise(x, weight, bias, residual, mean, rstd, activation, y);
   return y;
 }
 

@@ -50,6 +50,12 @@ Tensor index_select(const Tensor& x, int axis, const Tensor& index) {
   return y;
 }
 
+Tensor kept(const Tensor& x, int axis, const std::vector<int64_t>& keep) {
+  const std::vector<double> indices(keep.begin(), keep.end());
+  const Shape shape{static_cast<int64_t>(keep.size())};
+  return index_select(x, axis, from_values(shape, indices, DType::i32, x.device()));
+}
+
 Tensor index_select_grad(const Tensor& dy, int axis, const Tensor& index, int64_t length) {
   constexpr const char* op = "index_select_grad";
   check_real(op, "dy", dy);

@@ -14,6 +14,8 @@ namespace vtrain {
 /// y[.., j, ..] = x[.., index[j], ..].   x (.., L, ..), index (K)  ->  (.., K, ..), in x's memory
 /// order if that is channels last
 Tensor index_select(const Tensor& x, int axis, const Tensor& index);
+/// The same with indices of the host: what a cut keeps of an axis.
+Tensor kept(const Tensor& x, int axis, const std::vector<int64_t>& keep);
 /// dx (.., length, ..): dy's slices added at index, zero elsewhere.
 Tensor index_select_grad(const Tensor& dy, int axis, const Tensor& index, int64_t length);
 

@@ -96,6 +96,46 @@ TEST_CASE("batch_norm: in front of a convolution its output is not kept, only it
   CHECK(w.grad().defined());
 }
 
+TEST_CASE(
+    "batch_norm: of a chain of residual blocks every third output is kept, with one gradient") {
+  const auto noise = [](const Shape& shape, const char* stream) {
+    return Random(1, "", stream).uniform(shape, {});
+  };
+  const Tensor start = noise({4, 16, 32, 32}, "x").channels_last();
+  const Tensor weight = noise({16, 16, 1, 1}, "w"), scale = noise({16}, "s"),
+               shift = noise({16}, "b");
+  const BatchNormOptions options{.activation = BatchNormActivation::kRelu};
+  struct Result {
+    std::vector<double> weight, x;
+    int64_t kept = 0;
+  };
+  // With `is_broken` nothing is computed again: multiplying by one gives a value of its own.
+  const auto run = [&](bool is_broken) {
+    const Variable x = Variable::leaf(start.clone()), w = Variable::leaf(weight.clone()),
+                   s = Variable::leaf(scale.clone()), b = Variable::leaf(shift.clone());
+    const int64_t before = memory_use(Device{}).in_use;
+    Variable y = x;
+    for (int i = 0; i < 6; ++i) {
+      y = batch_norm(conv2d(y, w, {}, {}), s, b, y, {}, {}, options);
+      if (is_broken) y = y * 1.0;
+    }
+    Result result;
+    result.kept = memory_use(Device{}).in_use - before;
+    backward(sum(square(y)));
+    result.weight = w.grad().to_vector();
+    result.x = x.grad().to_vector();
+    return result;
+  };
+  const Result lean = run(false), plain = run(true);
+  CHECK(lean.weight == plain.weight);
+  CHECK(lean.x == plain.x);
+  const int64_t map = start.bytes();
+  // Six inputs of the norms, the outputs of blocks 3 and 6 (the latter is y), and small vectors.
+  CHECK(lean.kept > 7 * map);
+  CHECK(lean.kept < 9 * map);
+  CHECK(plain.kept > 11 * map);
+}
+
 TEST_CASE("subsample and pad_channels: gradients agree with finite differences") {
   const GradReport every =
       gradcheck([](const Variable& x) { return subsample(x, 2); }, normal({2, 3, 5, 4}));

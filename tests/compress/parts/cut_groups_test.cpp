@@ -1,0 +1,269 @@
+#include "compress/parts/cut_groups.h"
+
+#include <doctest/doctest.h>
+
+#include <algorithm>
+#include <cmath>
+#include <map>
+#include <numeric>
+#include <set>
+
+#include "autograd/arithmetic.h"
+#include "compress/edit.h"
+#include "tests/cutting.h"
+#include "tests/temporary_folder.h"
+#include "tensor/random.h"
+
+namespace vtrain {
+namespace {
+
+Network made(const std::string& model, int64_t channels = 3, int64_t image_size = 32) {
+  return Network({.model = model,
+                  .options = {.num_classes = 10, .channels = channels, .image_size = image_size},
+                  .parts = {}});
+}
+
+const CutGroup& group_of(const CutGroups& groups, const std::string& parameter, int axis) {
+  for (const CutGroup& group : groups.groups()) {
+    for (const CutGroup::Place& place : group.places) {
+      if (place.parameter == parameter && place.axis == axis) return group;
+    }
+  }
+  FAIL("no group at " << parameter << " axis " << axis);
+  return groups.groups().front();
+}
+
+std::set<std::string> text_of(const CutGroup& group) {
+  std::set<std::string> places;
+  for (const CutGroup::Place& place : group.places)
+    places.insert(str(place.parameter, " ", place.axis));
+  return places;
+}
+
+/// The share `rate` of every group that `wanted` names, the last channels.
+template <class Wanted>
+Cut last_of(const CutGroups& groups, double rate, const Wanted& wanted) {
+  Cut cut = groups.nothing();
+  for (size_t g = 0; g < cut.size(); ++g) {
+    const CutGroup& group = groups.groups()[g];
+    if (!wanted(group)) continue;
+    const auto removed = static_cast<int64_t>(static_cast<double>(group.size()) * rate + 1e-9);
+    for (int64_t i = group.size() - removed; i < group.size(); ++i) cut[g].push_back(i);
+  }
+  return cut;
+}
+const auto kAll = [](const CutGroup&) { return true; };
+const auto kInner = [](const CutGroup& group) { return !group.is_residual; };
+
+TEST_CASE("cut groups: a plain convolution binds its rows, its norm and the next columns") {
+  Network network = made("vgg_bn_28", 1, 28);
+  const CutGroups groups(network);
+  CHECK(text_of(group_of(groups, "features.0.weight", 0)) ==
+        std::set<std::string>{"features.0.weight 0", "features.0.bias 0", "features.1.weight 0",
+                              "features.1.bias 0", "features.1.running_mean 0",
+                              "features.1.running_var 0", "features.4.weight 1"});
+}
+
+TEST_CASE("cut groups: expansion, depthwise and projection of MobileNetV2 are one, with its groups") {
+  Network network = made("mobilenet_v2");
+  const CutGroups groups(network);
+  const CutGroup& group = group_of(groups, "features.2.conv.0.0.weight", 0);
+  CHECK(group.size() == 96);
+  CHECK(text_of(group).contains("features.2.conv.1.0.weight 0"));
+  CHECK(text_of(group).contains("features.2.conv.1.1.running_var 0"));
+  CHECK(text_of(group).contains("features.2.conv.2.weight 1"));
+  CHECK(text_of(group).size() == 11);
+  CHECK(!group.is_residual);
+  // 16 channels of block 1, without a shortcut.
+  CHECK(!group_of(groups, "features.1.conv.1.weight", 0).is_residual);
+  CHECK(group_of(groups, "features.2.conv.2.weight", 0).is_residual);
+}
+
+// The card's figures (derived): ResNet-20 and -56 at half of the inner, and of all channels.
+TEST_CASE("cut groups: half of the channels leave the multiply-adds that arithmetic says") {
+  const auto less = [](const std::string& model, const auto& wanted) {
+    Network network = made(model);
+    const CutGroups groups(network);
+    const Cut cut = last_of(groups, 0.5, wanted);
+    return 100 - 100 * static_cast<double>(groups.macs(cut)) /
+                     static_cast<double>(groups.macs(groups.nothing()));
+  };
+  const auto to_tenth = [](double percent) { return std::round(percent * 10) / 10; };
+  CHECK(to_tenth(less("resnet20", kInner)) == 49.5);
+  CHECK(to_tenth(less("resnet56", kInner)) == 49.8);
+  CHECK(to_tenth(less("resnet20", kAll)) == 74.7);
+  CHECK(to_tenth(less("resnet56", kAll)) == 74.9);
+}
+
+TEST_CASE("cut groups: streams that are padded with zeros fall into one group per width") {
+  Network network = made("resnet20");
+  const CutGroups groups(network);
+  // 9 blocks with a hidden group each, and the stream: 16 channels from the start, 16 that the
+  // second stage adds around them, 32 of the third.
+  CHECK(groups.groups().size() == 12);
+  std::multiset<int64_t> streams;
+  for (const CutGroup& group : groups.groups()) {
+    if (group.is_residual) streams.insert(group.size());
+  }
+  CHECK(streams == std::multiset<int64_t>{16, 16, 32});
+}
+
+TEST_CASE("cut groups: queries and keys, values, hidden units and the stream of a transformer") {
+  Network network = made("deit_micro_patch4_28", 1, 28);
+  const CutGroups aligned(network);
+  const CutGroup& keys = group_of(aligned, "blocks.1.attn.qkv.weight", 0);
+  CHECK(keys.size() == 24);  // of 4 heads
+  CHECK(keys.places.size() == 2);
+  CHECK(keys.indices[3] ==
+        std::vector<std::vector<int64_t>>(2, {3, 27, 51, 75, 99, 123, 147, 171}));
+  const CutGroup& values = group_of(aligned, "blocks.1.attn.proj.weight", 1);
+  CHECK(values.size() == 24);
+  CHECK(values.indices[3][0] == std::vector<int64_t>{195, 219, 243, 267});
+  CHECK(group_of(aligned, "blocks.1.mlp.fc2.weight", 1).size() == 384);
+  const CutGroup& stream = group_of(aligned, "pos_embed", 2);
+  CHECK(stream.size() == 96);
+  CHECK(stream.is_residual);
+  CHECK(stream.is_normalised);
+  CHECK(text_of(stream).contains("head.weight 1"));
+  CHECK(text_of(stream).contains("patch_embed.proj.weight 0"));
+
+  const CutGroups whole(network, GroupedCut::kWhole);
+  const CutGroup& heads = group_of(whole, "blocks.1.attn.qkv.weight", 0);
+  CHECK(heads.size() == 4);
+  CHECK(heads.indices[2][0].size() == 72);
+}
+
+TEST_CASE("cut groups: counts after a cut are those of the network that was cut") {
+  for (const std::string model : {"resnet20", "mobilenet_v2", "vgg11", "resnet18"}) {
+    for (const double rate : {0.1, 0.5, 0.9}) {
+      CAPTURE(model);
+      CAPTURE(rate);
+      Network network = made(model);
+      const CutGroups groups(network);
+      const Cut cut = last_of(groups, rate, kAll);
+      const int64_t macs = groups.macs(cut), params = groups.params(cut);
+      network.cut(groups.plan(cut));
+      const Graph graph(network);
+      CHECK(graph.macs() == macs);
+      CHECK(graph.params() == params);
+    }
+  }
+  for (const GroupedCut grouped : {GroupedCut::kAligned, GroupedCut::kWhole}) {
+    Network network = made("deit_micro_patch4_28", 1, 28);
+    const CutGroups groups(network, grouped);
+    const Cut cut = last_of(groups, 0.5, kAll);
+    const int64_t macs = groups.macs(cut), params = groups.params(cut);
+    network.cut(groups.plan(cut));
+    CHECK(Graph(network).macs() == macs);
+    CHECK(Graph(network).params() == params);
+  }
+}
+
+TEST_CASE("cut groups: a cut network is rebuilt from its file, trains on and can be cut again") {
+  const TemporaryFolder folder;
+  Network network = made("mobilenet_v2");
+  network.initialise(3);
+  const CutGroups groups(network);
+  network.cut(groups.plan(last_of(groups, 0.5, kAll)));
+  const std::string path = folder.path() + "/compact.safetensors";
+  network.save(path);
+  const std::unique_ptr<Network> loaded = Network::load(path);
+  const Tensor images = Random(1, "", "images").normal({2, 3, 32, 32}, {}).channels_last();
+  CHECK(loaded->logits(images).to_vector() == network.logits(images).to_vector());
+  CHECK(loaded->clone()->logits(images).to_vector() == network.logits(images).to_vector());
+  CHECK(loaded->architecture().to_json() == network.architecture().to_json());
+
+  Pass pass;
+  pass.is_training = pass.wants_grad = true;
+  backward(sum(square(loaded->forward(images, pass).logits)));
+  for (const Parameter& p : loaded->parameters()) {
+    if (!p.is_buffer()) CHECK(p.grad().shape() == p.value().shape());
+  }
+  const CutGroups again(*loaded);
+  CHECK(again.macs(again.nothing()) == Graph(network).macs());
+  loaded->cut(again.plan(last_of(again, 0.25, kAll)));
+  CHECK(loaded->logits(images).shape() == Shape{2, 10});
+}
+
+TEST_CASE("cut groups: a whole block goes, is recorded, and leaves the identity") {
+  Network network = made("resnet20");
+  network.initialise(3);
+  network.cut({.axes = {}, .structure = {}, .dropped = {"layer2.1", "layer1.0"}});
+  const Tensor images = Random(1, "", "images").normal({2, 3, 32, 32}, {}).channels_last();
+  const Tensor logits = network.logits(images);
+  CHECK(!network.has_module("layer2.1.conv1"));
+  CHECK(Graph(network).macs() == 40'551'040 - 2 * 16 * 16 * 9 * 32 * 32 - 2 * 32 * 32 * 9 * 16 * 16);
+  CHECK(network.clone()->logits(images).to_vector() == logits.to_vector());
+}
+
+TEST_CASE("cut groups: impossible cuts are refused, naming the layer") {
+  Network network = made("resnet20");
+  const CutGroups groups(network);
+  Cut cut = groups.nothing();
+  const CutGroup& hidden = group_of(groups, "layer1.0.conv1.weight", 0);
+  const auto g = static_cast<size_t>(&hidden - groups.groups().data());
+  cut[g].resize(16);
+  std::iota(cut[g].begin(), cut[g].end(), 0);
+  CHECK_THROWS_WITH_AS(groups.plan(cut),
+                       "cut: layer1.0.conv1 would keep none of its 16 channels: expected at least one",
+                       Error);
+  cut[g] = {3, 3};
+  CHECK_THROWS_WITH_AS(groups.plan(cut), doctest::Contains("layer1.0.conv1: channel 3"), Error);
+  cut[g] = {16};
+  CHECK_THROWS_AS(groups.plan(cut), Error);
+  CHECK_THROWS_WITH_AS(groups.plan({}), doctest::Contains("12 groups"), Error);
+  const auto before = network.state();
+  CHECK_THROWS_AS(network.cut({.axes = {{"conv1.weight", 0, {0, 1}}, {"conv9.weight", 0, {0}}}}),
+                  Error);
+  CHECK_THROWS_AS(network.cut({.axes = {{"conv1.weight", 0, {}}}}), Error);
+  CHECK_THROWS_AS(network.cut({.axes = {{"conv1.weight", 0, {16}}}}), Error);
+  CHECK(network.state().at("conv1.weight").shape() == before.at("conv1.weight").shape());
+  CHECK(!network.architecture().is_changed());
+}
+
+TEST_CASE("cut groups: a record that does not fit its model is refused, naming the place") {
+  const auto network = [](Architecture a) { return Network(std::move(a)); };
+  Architecture a{.model = "resnet20",
+                 .options = {.num_classes = 10, .channels = 3, .image_size = 32},
+                 .parts = {}};
+  a.shapes["conv9.weight"] = {1};
+  CHECK_THROWS_WITH_AS(network(a), doctest::Contains("no parameter conv9.weight"), CheckpointError);
+  a.shapes = {{"conv1.weight", {0, 3, 3, 3}}};
+  CHECK_THROWS_WITH_AS(network(a), doctest::Contains("conv1.weight"), CheckpointError);
+  a.shapes.clear();
+  a.structure["conv1"]["heads"] = 2;
+  CHECK_THROWS_WITH_AS(network(a), doctest::Contains("no number called heads"), CheckpointError);
+  a.structure = {{"conv1", {{"groups", 0.5}}}};
+  CHECK_THROWS_WITH_AS(network(a), doctest::Contains("whole number"), CheckpointError);
+  a.structure.clear();
+  a.dropped = {"layer9"};
+  CHECK_THROWS_WITH_AS(network(a), doctest::Contains("no module layer9"), CheckpointError);
+}
+
+TEST_CASE("cut groups: masked and compact agree in f64 for every kind of model, ratio and score") {
+  // Small images: what is cut does not depend on their size. `./dev test --full` has the others.
+  struct Case {
+    std::string model;
+    int64_t channels, image_size;
+  };
+  for (const Case& c : {Case{"resnet20", 3, 8}, Case{"resnet18_cifar", 3, 8},
+                        Case{"mobilenet_v2", 3, 32}, Case{"vgg_bn_28", 1, 28},
+                        Case{"deit_micro_patch4_28", 1, 28}, Case{"vit_nano_patch4_28", 1, 28}}) {
+    for (const double rate : {0.1, 0.5, 0.9}) {
+      CAPTURE(c.model);
+      CAPTURE(rate);
+      const uint64_t seed = static_cast<uint64_t>(rate * 10) + 1;
+      for (const GroupedCut grouped : {GroupedCut::kAligned, GroupedCut::kWhole}) {
+        Network network = made(c.model, c.channels, c.image_size);
+        const MaskedCompact result =
+            masked_against_compact(network, DType::f64, grouped, rate,
+                                   rate == 0.5 ? CutScore::kMagnitude : CutScore::kRandom, seed);
+        CHECK(result.difference < 1e-10);
+        CHECK(result.removed > 0);
+      }
+    }
+  }
+}
+
+}  // namespace
+}  // namespace vtrain
