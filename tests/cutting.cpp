@@ -67,8 +67,8 @@ Cut lowest(const Network& network, const CutGroups& groups, double rate, CutScor
   return cut;
 }
 
-MaskedCompact masked_against_compact(Network& network, DType dtype, GroupedCut grouped,
-                                     double rate, CutScore score, uint64_t seed) {
+MaskedCompact masked_against_compact(Network& network, DType dtype, GroupedCut grouped, double rate,
+                                     CutScore score, uint64_t seed) {
   make_trained(network, seed);
   const CutGroups groups(network, grouped);
   const Cut cut = lowest(network, groups, rate, score, seed);

@@ -24,7 +24,7 @@ Cut lowest(const Network& network, const CutGroups& groups, double rate, CutScor
            uint64_t seed);
 
 /// Masks a network with trained-looking weights and then cuts it, in place.
-MaskedCompact masked_against_compact(Network& network, DType dtype, GroupedCut grouped,
-                                     double rate, CutScore score, uint64_t seed);
+MaskedCompact masked_against_compact(Network& network, DType dtype, GroupedCut grouped, double rate,
+                                     CutScore score, uint64_t seed);
 
 }  // namespace vtrain

@@ -24,8 +24,8 @@ std::vector<Candidate> in_order(const CutGroups& groups,
                                 const std::vector<std::vector<double>>& scores,
                                 const BudgetSettings& s) {
   if (scores.size() != groups.groups().size())
-    throw Error(str("budget: expected scores for each of ", groups.groups().size(),
-                    " groups, got ", scores.size()));
+    throw Error(str("budget: expected scores for each of ", groups.groups().size(), " groups, got ",
+                    scores.size()));
   std::vector<Candidate> all;
   for (size_t g = 0; g < scores.size(); ++g) {
     if (scores[g].empty()) continue;
@@ -50,9 +50,8 @@ std::vector<Candidate> in_order(const CutGroups& groups,
       all.push_back({s.mode == BudgetMode::kUniform ? share : score(c), g, c});
     }
   }
-  std::stable_sort(all.begin(), all.end(), [](const Candidate& a, const Candidate& b) {
-    return a.priority < b.priority;
-  });
+  std::stable_sort(all.begin(), all.end(),
+                   [](const Candidate& a, const Candidate& b) { return a.priority < b.priority; });
   return all;
 }
 

@@ -28,9 +28,9 @@ enum class BudgetMode {
 
 struct BudgetSettings {
   BudgetMode mode = BudgetMode::kUniform;
-  int64_t round_to = 1;    // kept counts are multiples of it, rounded up, or whole
-  int64_t min_keep = 1;    // of every group
-  double max_rate = 1;     // largest share of a group that goes
+  int64_t round_to = 1;  // kept counts are multiples of it, rounded up, or whole
+  int64_t min_keep = 1;  // of every group
+  double max_rate = 1;   // largest share of a group that goes
 };
 
 /// The fewest channels, in the order of the mode, whose removal meets a budget; never past it.

@@ -65,7 +65,8 @@ void convolution(Channels& c, const Node& node) {
   } else if (groups == channels) {  // depthwise, with a multiplier
     const auto multiplier = static_cast<int64_t>(rows.size()) / channels;
     Labels repeated;
-    for (const int label : in) repeated.insert(repeated.end(), static_cast<size_t>(multiplier), label);
+    for (const int label : in)
+      repeated.insert(repeated.end(), static_cast<size_t>(multiplier), label);
     c.unify(rows, repeated);
     c.pin(columns);
     c.adapt(node, "groups", in, in);
@@ -371,9 +372,9 @@ const RegisteredChannelRule registered[] = {
     {{"linear"}, linear},
     {{"batch_norm"}, batch_norm},
     {{"layer_norm", "rms_norm"}, layer_norm},
-    {{"relu", "relu6", "leaky_relu", "gelu", "gelu_tanh", "silu", "hard_swish", "hard_sigmoid",
-      "sigmoid", "tanh", "exp", "log", "sqrt", "square", "add_scalar", "multiply_scalar", "dropout",
-      "cast", "flip", "roll"},
+    {{"relu",         "relu6",           "leaky_relu", "gelu", "gelu_tanh", "silu", "hard_swish",
+      "hard_sigmoid", "sigmoid",         "tanh",       "exp",  "log",       "sqrt", "square",
+      "add_scalar",   "multiply_scalar", "dropout",    "cast", "flip",      "roll"},
      pass_on},
     {{"add", "subtract"}, sum_of_branches},
     {{"multiply", "divide"}, elementwise},

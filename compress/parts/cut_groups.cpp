@@ -43,7 +43,8 @@ Slots find_slots(const Channels& channels) {
       slots.places.push_back({values[v].parameter, static_cast<int>(axis)});
       for (size_t i = 0; i < labels.size(); ++i) {
         const int root = channels.root(labels[i]);
-        if (!channels.is_pinned(root)) slots.of_root[root][place].push_back(static_cast<int64_t>(i));
+        if (!channels.is_pinned(root))
+          slots.of_root[root][place].push_back(static_cast<int64_t>(i));
       }
     }
   }
@@ -102,8 +103,7 @@ CutGroups::CutGroups(Network& network, GroupedCut grouped) {
     macs_.push_back(std::move(own));
   }
   for (const Channels::Adaptation& adaptation : channels.adaptations())
-    adaptations_.push_back(
-        {adaptation.module, adaptation.attribute, axis_of(adaptation.counted)});
+    adaptations_.push_back({adaptation.module, adaptation.attribute, axis_of(adaptation.counted)});
 
   std::set<std::string> seen, buffers;
   for (const Parameter& p : network.parameters()) {
@@ -157,8 +157,8 @@ int64_t CutGroups::params(const Cut& cut) const { return fixed_params_ + total(p
 
 NetworkCut CutGroups::plan(const Cut& cut) const {
   if (cut.size() != groups_.size())
-    throw Error(str("cut: expected a list for each of ", groups_.size(), " groups, got ",
-                    cut.size()));
+    throw Error(
+        str("cut: expected a list for each of ", groups_.size(), " groups, got ", cut.size()));
   std::map<std::pair<std::string, int>, std::set<int64_t>> removed;
   for (size_t g = 0; g < cut.size(); ++g) {
     const CutGroup& group = groups_[g];
@@ -178,10 +178,11 @@ NetworkCut CutGroups::plan(const Cut& cut) const {
   for (const ParameterAxis& axis : axes_) {
     const auto found = removed.find({axis.parameter, axis.axis});
     if (found == removed.end()) continue;
-    const int64_t kept = axis.counted.kept(cut), size = kept + static_cast<int64_t>(found->second.size());
+    const int64_t kept = axis.counted.kept(cut),
+                  size = kept + static_cast<int64_t>(found->second.size());
     if (kept == 0)
-      throw Error(str("cut: ", module_of_parameter(axis.parameter),
-                      " would keep none of its ", size, " channels: expected at least one"));
+      throw Error(str("cut: ", module_of_parameter(axis.parameter), " would keep none of its ",
+                      size, " channels: expected at least one"));
     std::vector<int64_t> keep;
     for (int64_t i = 0; i < size; ++i) {
       if (!found->second.contains(i)) keep.push_back(i);

@@ -10,9 +10,9 @@
 
 #include "autograd/arithmetic.h"
 #include "compress/edit.h"
+#include "tensor/random.h"
 #include "tests/cutting.h"
 #include "tests/temporary_folder.h"
-#include "tensor/random.h"
 
 namespace vtrain {
 namespace {
@@ -64,7 +64,8 @@ TEST_CASE("cut groups: a plain convolution binds its rows, its norm and the next
                               "features.1.running_var 0", "features.4.weight 1"});
 }
 
-TEST_CASE("cut groups: expansion, depthwise and projection of MobileNetV2 are one, with its groups") {
+TEST_CASE(
+    "cut groups: expansion, depthwise and projection of MobileNetV2 are one, with its groups") {
   Network network = made("mobilenet_v2");
   const CutGroups groups(network);
   const CutGroup& group = group_of(groups, "features.2.conv.0.0.weight", 0);
@@ -192,7 +193,8 @@ TEST_CASE("cut groups: a whole block goes, is recorded, and leaves the identity"
   const Tensor images = Random(1, "", "images").normal({2, 3, 32, 32}, {}).channels_last();
   const Tensor logits = network.logits(images);
   CHECK(!network.has_module("layer2.1.conv1"));
-  CHECK(Graph(network).macs() == 40'551'040 - 2 * 16 * 16 * 9 * 32 * 32 - 2 * 32 * 32 * 9 * 16 * 16);
+  CHECK(Graph(network).macs() ==
+        40'551'040 - 2 * 16 * 16 * 9 * 32 * 32 - 2 * 32 * 32 * 9 * 16 * 16);
   CHECK(network.clone()->logits(images).to_vector() == logits.to_vector());
 }
 
@@ -204,9 +206,9 @@ TEST_CASE("cut groups: impossible cuts are refused, naming the layer") {
   const auto g = static_cast<size_t>(&hidden - groups.groups().data());
   cut[g].resize(16);
   std::iota(cut[g].begin(), cut[g].end(), 0);
-  CHECK_THROWS_WITH_AS(groups.plan(cut),
-                       "cut: layer1.0.conv1 would keep none of its 16 channels: expected at least one",
-                       Error);
+  CHECK_THROWS_WITH_AS(
+      groups.plan(cut),
+      "cut: layer1.0.conv1 would keep none of its 16 channels: expected at least one", Error);
   cut[g] = {3, 3};
   CHECK_THROWS_WITH_AS(groups.plan(cut), doctest::Contains("layer1.0.conv1: channel 3"), Error);
   cut[g] = {16};

@@ -9,7 +9,6 @@
 #include "autograd/arithmetic.h"
 #include "autograd/rearrange.h"
 #include "autograd/shape.h"
-#include "tests/cutting.h"
 #include "nn/layers/attention.h"
 #include "nn/layers/batch_norm.h"
 #include "nn/layers/conv2d.h"
@@ -19,6 +18,7 @@
 #include "nn/layers/max_pool2d.h"
 #include "nn/models/model.h"
 #include "tensor/random.h"
+#include "tests/cutting.h"
 
 namespace vtrain {
 namespace {
@@ -79,9 +79,8 @@ class RandomNet final : public Model {
   Step unit(int64_t in, int64_t out, int64_t kernel, int64_t stride = 1, int64_t groups = 1) {
     Conv2d* const c = conv(in, out, kernel, stride, groups);
     BatchNorm2d* const bn = make<BatchNorm2d>(out);
-    return [c, bn](const Variable& x, const Pass& pass) {
-      return relu((*bn)((*c)(x, pass), pass));
-    };
+    return
+        [c, bn](const Variable& x, const Pass& pass) { return relu((*bn)((*c)(x, pass), pass)); };
   }
   void conv_norm_relu(int64_t kernel, int64_t stride, int64_t groups) {
     const int64_t out = dice_.channels();
@@ -98,27 +97,27 @@ class RandomNet final : public Model {
         break;
       case 1: {  // residual
         const int64_t hidden = dice_.channels();
-        steps_.push_back([a = unit(c, hidden, 3), b = unit(hidden, c, 1)](
-                             const Variable& x, const Pass& pass) {
-          return x + b(a(x, pass), pass);
-        });
+        steps_.push_back(
+            [a = unit(c, hidden, 3), b = unit(hidden, c, 1)](const Variable& x, const Pass& pass) {
+              return x + b(a(x, pass), pass);
+            });
         break;
       }
       case 2: {  // residual with a projection
         const int64_t out = dice_.channels();
-        steps_.push_back([a = unit(c, out, 3), b = unit(c, out, 1)](const Variable& x,
-                                                                   const Pass& pass) {
-          return relu(a(x, pass) + b(x, pass));
-        });
+        steps_.push_back(
+            [a = unit(c, out, 3), b = unit(c, out, 1)](const Variable& x, const Pass& pass) {
+              return relu(a(x, pass) + b(x, pass));
+            });
         channels_ = out;
         break;
       }
       case 3: {  // branches side by side
         const int64_t left = dice_.channels(), right = dice_.channels();
-        steps_.push_back([a = unit(c, left, 1), b = unit(c, right, 3)](const Variable& x,
-                                                                      const Pass& pass) {
-          return concat({a(x, pass), b(x, pass)}, 1);
-        });
+        steps_.push_back(
+            [a = unit(c, left, 1), b = unit(c, right, 3)](const Variable& x, const Pass& pass) {
+              return concat({a(x, pass), b(x, pass)}, 1);
+            });
         channels_ = left + right;
         break;
       }
@@ -160,10 +159,10 @@ class RandomNet final : public Model {
         break;
       }
       default:  // halves: one goes through a unit; the split itself is not cut
-        steps_.push_back([a = unit(c / 2, c / 2, 3), half = c / 2](const Variable& x,
-                                                                  const Pass& pass) {
-          return concat({slice(x, 1, 0, half), a(slice(x, 1, half, 2 * half), pass)}, 1);
-        });
+        steps_.push_back(
+            [a = unit(c / 2, c / 2, 3), half = c / 2](const Variable& x, const Pass& pass) {
+              return concat({slice(x, 1, 0, half), a(slice(x, 1, half, 2 * half), pass)}, 1);
+            });
     }
   }
 
