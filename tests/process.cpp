@@ -67,4 +67,19 @@ ProcessResult run_vtrain_until(const std::vector<std::string>& arguments,
   return {exit_code_of(status), file_content(folder / "out"), file_content(folder / "err")};
 }
 
+std::filesystem::path only_run(const std::filesystem::path& out) {
+  for (const auto& entry : std::filesystem::directory_iterator(out)) {
+    if (!entry.is_symlink()) return entry.path();
+  }
+  return {};
+}
+
+int64_t newest_step(const std::filesystem::path& out) {
+  std::error_code error;
+  if (!std::filesystem::exists(out, error)) return -1;
+  const std::filesystem::path run = only_run(out);
+  const std::filesystem::path last = std::filesystem::read_symlink(run / "ckpt" / "last", error);
+  return error ? -1 : std::stoll(last.string().substr(5));
+}
+
 }  // namespace vtrain

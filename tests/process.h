@@ -2,6 +2,7 @@
 
 #include <sys/types.h>
 
+#include <filesystem>
 #include <functional>
 #include <string>
 #include <vector>
@@ -27,5 +28,9 @@ ProcessResult run_vtrain(const std::vector<std::string>& arguments,
 /// Returns when the program has ended; `exit_code` tells whether the signal did it.
 ProcessResult run_vtrain_until(const std::vector<std::string>& arguments,
                                const std::function<bool()>& is_time, int signal);
+
+/// The one run below an `out.dir`, and the newest step it has saved; -1: none.
+std::filesystem::path only_run(const std::filesystem::path& out);
+int64_t newest_step(const std::filesystem::path& out);
 
 }  // namespace vtrain

@@ -103,10 +103,10 @@ FoldedConstants fold_constants(Network& network, const CutGroups& groups, const 
     if (columns == removed.end()) continue;
     const Tensor x = trace.tensor(node.inputs[0]), w = parameters.at(name).value();
     const int axis = is_convolution ? 1 : x.ndim() - 1;
-    const bool is_padded = is_convolution && attribute(node, "pad_top") + attribute(node, "pad_bottom") +
-                                                     attribute(node, "pad_left") +
-                                                     attribute(node, "pad_right") >
-                                                 0;
+    const bool is_padded =
+        is_convolution && attribute(node, "pad_top") + attribute(node, "pad_bottom") +
+                                  attribute(node, "pad_left") + attribute(node, "pad_right") >
+                              0;
     std::vector<double> added(static_cast<size_t>(w.dim(0)), 0.0);
     for (const int64_t j : columns->second) {
       const Constant c = constant_of(x.slice(axis, j, j + 1));

@@ -18,21 +18,6 @@ const std::string kRecipe = std::string(VTRAIN_SOURCE_DIR) + "/tests/train/tiny.
 // 48 training images, 6 updates an epoch, 3 epochs a phase.
 constexpr int64_t kStepsPerPhase = 18;
 
-fs::path only_run(const fs::path& out) {
-  for (const auto& entry : fs::directory_iterator(out)) {
-    if (!entry.is_symlink()) return entry.path();
-  }
-  return {};
-}
-
-int64_t newest_step(const fs::path& out) {
-  std::error_code error;
-  if (!fs::exists(out, error)) return -1;
-  const fs::path run = only_run(out);
-  const fs::path last = fs::read_symlink(run / "ckpt" / "last", error);
-  return error ? -1 : std::stoll(last.string().substr(5));
-}
-
 void check_same_result(const fs::path& expected, const fs::path& run) {
   for (const char* const file : {"dense.safetensors", "sparse.safetensors", "metrics.csv"}) {
     CAPTURE(file);

@@ -49,19 +49,20 @@ const ModelOptions kSmall{.num_classes = 10, .channels = 3, .image_size = 16};
 const ModelOptions kGrey{.num_classes = 10, .channels = 1, .image_size = 28};
 
 TEST_CASE("fold constants: hidden units and values of a transformer leave their biases behind") {
-  const Folding result = fold("deit_micro_patch4_28", kGrey, [](const CutGroup& group) {
-    return !group.is_normalised;
-  });
+  const Folding result = fold("deit_micro_patch4_28", kGrey,
+                              [](const CutGroup& group) { return !group.is_normalised; });
   CHECK(result.folded.is_exact);
   CHECK(result.folded.channels == 6 * (192 + 12 * 4));  // 12 of 24 value dimensions, 4 heads
   CHECK(result.difference < 1e-10);
   CHECK(result.dropped > 1e-3);
 }
 
-TEST_CASE("fold constants: behind a batch norm they move into the next one where nothing is padded") {
+TEST_CASE(
+    "fold constants: behind a batch norm they move into the next one where nothing is padded") {
   // Rows of the 3x3 convolutions: the 1x1 that reads them has no padding.
   const auto by_place = [](const CutGroup& group) { return group.name.ends_with("conv2"); };
-  const Folding result = fold("resnet50_cifar", {.num_classes = 10, .channels = 3, .image_size = 8}, by_place);
+  const Folding result =
+      fold("resnet50_cifar", {.num_classes = 10, .channels = 3, .image_size = 8}, by_place);
   CHECK(result.folded.is_exact);
   CHECK(result.folded.channels > 0);
   CHECK(result.difference < 1e-10);
@@ -69,8 +70,8 @@ TEST_CASE("fold constants: behind a batch norm they move into the next one where
 }
 
 TEST_CASE("fold constants: a padded border is not the constant, and that is said") {
-  const Folding result = fold("resnet20", kSmall,
-                              [](const CutGroup& group) { return !group.is_residual; });
+  const Folding result =
+      fold("resnet20", kSmall, [](const CutGroup& group) { return !group.is_residual; });
   CHECK(!result.folded.is_exact);
   CHECK(result.difference > 1e-6);
   CHECK(result.difference < 0.5 * result.dropped);  // most of it is saved all the same
