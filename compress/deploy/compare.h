@@ -6,8 +6,8 @@ namespace vtrain {
 
 /// How far a plan is from the network it was made of.
 struct PlanDifference {
-  double logits = 0;          // max |difference| / max |logit|
-  double worst_layer = 0;     // the same of the layer where it is largest
+  double logits = 0;             // max |difference| / max |logit|
+  double worst_layer = 0;        // the same of the layer where it is largest
   std::string first_layer = {};  // the first where it is above the tolerance, or empty
 };
 

@@ -30,10 +30,9 @@ MemoryPlan plan_memory(std::span<const BufferUse> uses) {
     }
     plan.offsets[i] = at;
     plan.bytes = std::max(plan.bytes, at + uses[i].bytes);
-    placed.insert(std::upper_bound(placed.begin(), placed.end(), at,
-                                   [&](int64_t offset, size_t other) {
-                                     return offset < plan.offsets[other];
-                                   }),
+    placed.insert(std::upper_bound(
+                      placed.begin(), placed.end(), at,
+                      [&](int64_t offset, size_t other) { return offset < plan.offsets[other]; }),
                   i);
   }
   plan.bytes = aligned(plan.bytes);

@@ -18,8 +18,8 @@ constexpr size_t kKeptSizes = 4;  // batch sizes that stay prepared
 struct BoundProgram {
   int64_t batch = 0;
   int threads = 0;
-  std::vector<Tensor> values;
-  std::vector<std::unique_ptr<PlanCall>> calls;  // by step; empty for a view
+  std::vector<Tensor> values = {};
+  std::vector<std::unique_ptr<PlanCall>> calls = {};  // by step; empty for a view
   int64_t bytes = 0;
 };
 
@@ -125,8 +125,8 @@ struct Plan::Parts {
 Plan::Plan(Network& network, const PlanOptions& options) : parts_(std::make_unique<Parts>()) {
   const std::string& model = network.architecture().model;
   if (options.dtype != DType::f32 && options.dtype != DType::bf16) {
-    throw Error(str("plan of ", model, ": dtype: expected f32 or bf16, got ",
-                    name_of(options.dtype)));
+    throw Error(
+        str("plan of ", model, ": dtype: expected f32 or bf16, got ", name_of(options.dtype)));
   }
   if (options.dtype == DType::bf16 && !onednn::computes_bf16()) {
     throw Error(str("plan of ", model, ": dtype bf16: expected a CPU that multiplies bf16, got ",

@@ -94,9 +94,9 @@ RowRange seen_part(const PlanGraph& graph, const std::vector<int>& readers, int 
 /// Whether a row of the result along `axis` follows from the same row of each input.
 bool works_by_rows(const PlanGraph& graph, const Graph::Node& node, int axis) {
   static const std::set<std::string> kElementwise = {
-      "add",       "subtract",  "multiply", "divide",     "add_scalar", "multiply_scalar",
-      "relu",      "relu6",     "gelu",     "gelu_tanh",  "silu",       "sigmoid",
-      "tanh",      "hard_swish", "hard_sigmoid", "leaky_relu", "cast"};
+      "add",  "subtract",   "multiply",     "divide",     "add_scalar", "multiply_scalar",
+      "relu", "relu6",      "gelu",         "gelu_tanh",  "silu",       "sigmoid",
+      "tanh", "hard_swish", "hard_sigmoid", "leaky_relu", "cast"};
   const PlanValue& y = graph.value(node.output);
   if (node.op.name == "layer_norm" || node.op.name == "linear") {
     return axis + 1 < static_cast<int>(y.shape.size()) &&
@@ -171,14 +171,14 @@ void turn_patches(PlanGraph& graph) {
         !graph.value(reader.inputs[1]).constant.defined())
       continue;
     PlanValue weight = graph.value(reader.inputs[1]);
-    const int64_t patch = integer(node, "patch"), channels = images.shape[1],
-                  out = weight.shape[0];
+    const int64_t patch = integer(node, "patch"), channels = images.shape[1], out = weight.shape[0];
     weight.constant = weight.constant.reshape({out, channels, patch * patch})
                           .transpose(1, 2)
                           .contiguous()
                           .reshape(weight.shape);
     reader.inputs[1] = graph.add_value(std::move(weight));
     node.op.name = "patchify_yxc";
+    node.scope += "_yxc";  // its value is no longer the network's
   }
 }
 

@@ -108,12 +108,11 @@ bool PlanStep::take(const Graph::Node& node, size_t own, const PlanValues& value
 }
 
 std::unique_ptr<PlanStep> copy_step(const PlanStep& reader, int from, int to) {
-  return std::make_unique<CopyStep>(Graph::Node{.op = {"copy"},
-                                                .scope = reader.scope().substr(
-                                                             0, reader.scope().find('/')) +
-                                                         "/copy",
-                                                .inputs = {from},
-                                                .output = to});
+  return std::make_unique<CopyStep>(
+      Graph::Node{.op = {"copy"},
+                  .scope = reader.scope().substr(0, reader.scope().find('/')) + "/copy",
+                  .inputs = {from},
+                  .output = to});
 }
 
 RegisteredStep::RegisteredStep(const std::string& op, StepMaker make, const char* file) {
@@ -128,8 +127,8 @@ RegisteredOp::RegisteredOp(const std::string& op, OpFunction compute, const char
 std::unique_ptr<PlanStep> general_step(const Graph::Node& node, const PlanValues&) {
   const OpFunction* const compute = functions().find(node.op.name);
   if (compute == nullptr) {
-    throw Error(str("deploy: layer ", layer_of(node), ": expected an op that a plan can compute, got ",
-                    node.op.name));
+    throw Error(str("deploy: layer ", layer_of(node),
+                    ": expected an op that a plan can compute, got ", node.op.name));
   }
   return std::make_unique<GeneralStep>(node, *compute);
 }

@@ -175,8 +175,7 @@ std::unique_ptr<PlanCall> finished(const Description& description, const std::st
                                    const Descs& d, const ProductWeights& weights,
                                    const Epilogue& epilogue, bool adds_in_place,
                                    const ProductOperands& operands, PlanScratch& scratch) {
-  auto call =
-      std::make_unique<ProductCall>(description, way, operands, weights.bias(), scratch);
+  auto call = std::make_unique<ProductCall>(description, way, operands, weights.bias(), scratch);
   call->add(DNNL_ARG_SRC, memory_of(d.x, operands.x));
   call->add(DNNL_ARG_WEIGHTS,
             weights.layouts().of(description.weights_desc(), d.plain_w, weights.weight()));
@@ -209,13 +208,11 @@ std::unique_ptr<PlanCall> matmul_call(const ProductWeights& weights, const Epilo
   const dnnl::primitive_attr attr = attributes(epilogue, adds_in_place, d.y);
   using Matmul = dnnl::matmul;
 #if DNNL_VERSION_MAJOR >= 3
-  const auto description = has_bias
-                               ? Matmul::primitive_desc(engine(), d.x, d.w, d.bias, d.y, attr)
-                               : Matmul::primitive_desc(engine(), d.x, d.w, d.y, attr);
+  const auto description = has_bias ? Matmul::primitive_desc(engine(), d.x, d.w, d.bias, d.y, attr)
+                                    : Matmul::primitive_desc(engine(), d.x, d.w, d.y, attr);
 #else
   const Matmul::primitive_desc description(
-      has_bias ? Matmul::desc(d.x, d.w, d.bias, d.y) : Matmul::desc(d.x, d.w, d.y), attr,
-      engine());
+      has_bias ? Matmul::desc(d.x, d.w, d.bias, d.y) : Matmul::desc(d.x, d.w, d.y), attr, engine());
 #endif
   return finished(description, "matmul", d, weights, epilogue, adds_in_place, o, scratch);
 }
@@ -250,11 +247,10 @@ std::unique_ptr<PlanCall> convolution_call(const ProductWeights& weights,
                : Forward::primitive_desc(engine(), kInference, kDirect, d.x, d.w, d.y, strides,
                                          dilation, before, after, attr);
 #else
-  const Forward::desc wanted =
-      has_bias ? Forward::desc(kInference, kDirect, d.x, d.w, d.bias, d.y, strides, dilation,
-                               before, after)
-               : Forward::desc(kInference, kDirect, d.x, d.w, d.y, strides, dilation, before,
-                               after);
+  const Forward::desc wanted = has_bias ? Forward::desc(kInference, kDirect, d.x, d.w, d.bias, d.y,
+                                                        strides, dilation, before, after)
+                                        : Forward::desc(kInference, kDirect, d.x, d.w, d.y, strides,
+                                                        dilation, before, after);
   const Forward::primitive_desc description(wanted, attr, engine());
 #endif
   return finished(description, "convolution", d, weights, epilogue, adds_in_place, o, scratch);
@@ -272,8 +268,8 @@ std::unique_ptr<PlanCall> named(const std::string& text, const Bind& bind) {
   try {
     return bind();
   } catch (const dnnl::error& error) {
-    throw Error(str("oneDNN ", onednn::version(), " refused a fused product ", text, ": ",
-                    error.what()));
+    throw Error(
+        str("oneDNN ", onednn::version(), " refused a fused product ", text, ": ", error.what()));
   }
 }
 

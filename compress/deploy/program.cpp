@@ -73,7 +73,8 @@ class Lowering {
       return;
     }
     std::unique_ptr<PlanStep> step;
-    if (const StepMaker* const make = find_step(node.op.name)) step = (*make)(node, program_.values);
+    if (const StepMaker* const make = find_step(node.op.name))
+      step = (*make)(node, program_.values);
     if (!step) step = general_step(node, program_.values);
     maker_[static_cast<size_t>(node.output)] = step.get();
     program_.steps.push_back(std::move(step));
@@ -85,7 +86,8 @@ class Lowering {
   void probe() {
     int64_t largest = 1;
     for (const PlanValue& v : program_.values) {
-      largest = std::max(largest, numel_of(v.at(kProbeBatch)) * static_cast<int64_t>(size_of(v.dtype)));
+      largest =
+          std::max(largest, numel_of(v.at(kProbeBatch)) * static_cast<int64_t>(size_of(v.dtype)));
     }
     scratch_ = allocate_cpu(static_cast<size_t>(largest));
     for (size_t v = 0; v < program_.values.size(); ++v) add_memory(static_cast<int>(v));
@@ -125,8 +127,7 @@ class Lowering {
     const int to = static_cast<int>(program_.values.size());
     PlanValue copy = value(from);
     copy.is_output = false;
-    copy.is_channels_last =
-        copy.shape.size() == 4 && value(reader.output()).is_channels_last;
+    copy.is_channels_last = copy.shape.size() == 4 && value(reader.output()).is_channels_last;
     program_.values.push_back(copy);
     add_memory(to);
     tensors_[static_cast<size_t>(to)] = planned(to);

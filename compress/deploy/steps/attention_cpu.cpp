@@ -41,9 +41,8 @@ class AttentionCall final : public PlanCall {
   /// Floats of one statistic of all rows, in whole cache lines.
   int64_t statistics() const { return (tasks() * qkv_.dim(1) + 15) / 16 * 16; }
   int64_t per_thread() const {
-    const int64_t floats = qkv_.dtype() == DType::bf16
-                               ? simd().bf16.scratch(arrays<BFloat16>())
-                               : simd().f32.scratch(arrays<float>());
+    const int64_t floats = qkv_.dtype() == DType::bf16 ? simd().bf16.scratch(arrays<BFloat16>())
+                                                       : simd().f32.scratch(arrays<float>());
     return (floats + 15) / 16 * 16;
   }
 
@@ -94,20 +93,21 @@ class AttentionStep final : public PlanStep {
   AttentionSizes sizes_;
 };
 
-const RegisteredStep registered(
-    "attention",
-    [](const Graph::Node& node, const PlanValues& values) -> std::unique_ptr<PlanStep> {
-      const DType dtype = values[static_cast<size_t>(node.output)].dtype;
-      const bool is_plain = node.inputs[1] < 0 && node.inputs[2] < 0;
-      if (!is_plain || attribute(node, "mask_eps") != 0 ||
-          (dtype != DType::f32 && dtype != DType::bf16))
-        return nullptr;
-      return std::make_unique<AttentionStep>(
-          node, AttentionSizes{.heads = integer(node, "num_heads"),
-                               .qk_dim = integer(node, "qk_dim"),
-                               .v_dim = integer(node, "v_dim"),
-                               .scale = attribute(node, "scale")});
-    });
+const RegisteredStep registered("attention",
+                                [](const Graph::Node& node,
+                                   const PlanValues& values) -> std::unique_ptr<PlanStep> {
+                                  const DType dtype =
+                                      values[static_cast<size_t>(node.output)].dtype;
+                                  const bool is_plain = node.inputs[1] < 0 && node.inputs[2] < 0;
+                                  if (!is_plain || attribute(node, "mask_eps") != 0 ||
+                                      (dtype != DType::f32 && dtype != DType::bf16))
+                                    return nullptr;
+                                  return std::make_unique<AttentionStep>(
+                                      node, AttentionSizes{.heads = integer(node, "num_heads"),
+                                                           .qk_dim = integer(node, "qk_dim"),
+                                                           .v_dim = integer(node, "v_dim"),
+                                                           .scale = attribute(node, "scale")});
+                                });
 
 }  // namespace
 }  // namespace vtrain

@@ -5,11 +5,11 @@ namespace {
 
 Conv2dOptions options_of(const Graph::Node& node) {
   const auto number = [&](const char* name) { return integer(node, name); };
-  return {.stride = {number("stride_h"), number("stride_w")},
-          .padding = {number("pad_top"), number("pad_bottom"), number("pad_left"),
-                      number("pad_right")},
-          .dilation = {number("dilation_h"), number("dilation_w")},
-          .groups = number("groups")};
+  return {
+      .stride = {number("stride_h"), number("stride_w")},
+      .padding = {number("pad_top"), number("pad_bottom"), number("pad_left"), number("pad_right")},
+      .dilation = {number("dilation_h"), number("dilation_w")},
+      .groups = number("groups")};
 }
 
 class ConvolutionStep final : public ProductStep {
@@ -30,11 +30,12 @@ class ConvolutionStep final : public ProductStep {
   Conv2dOptions options_;
 };
 
-const RegisteredStep registered(
-    "conv2d", [](const Graph::Node& node, const PlanValues& values) -> std::unique_ptr<PlanStep> {
-      if (!has_constant_weights(node, values)) return nullptr;
-      return std::make_unique<ConvolutionStep>(node, values);
-    });
+const RegisteredStep registered("conv2d",
+                                [](const Graph::Node& node,
+                                   const PlanValues& values) -> std::unique_ptr<PlanStep> {
+                                  if (!has_constant_weights(node, values)) return nullptr;
+                                  return std::make_unique<ConvolutionStep>(node, values);
+                                });
 
 }  // namespace
 }  // namespace vtrain

@@ -64,10 +64,8 @@ const RegisteredOp elementwise[] = {
     {"gelu_tanh", with_kind(ActivationKind::kGeluTanh)},
     {"hard_sigmoid", with_kind(ActivationKind::kHardSigmoid)},
     {"hard_swish", with_kind(ActivationKind::kHardSwish)},
-    {"leaky_relu",
-     [](const Inputs& in, const Node& node, const Shape&) {
-       return leaky_relu(in[0], attribute(node, "slope"));
-     }},
+    {"leaky_relu", [](const Inputs& in, const Node& node,
+                      const Shape&) { return leaky_relu(in[0], attribute(node, "slope")); }},
     {"cast", [](const Inputs& in, const Node&, const Shape&) { return in[0]; }},  // by the copy
 };
 
@@ -119,10 +117,8 @@ const RegisteredOp reducing[] = {
      [](const Inputs& in, const Node& node, const Shape&) {
        return layer_norm(in[0], in[1], in[2], attribute(node, "eps"));
      }},
-    {"rms_norm",
-     [](const Inputs& in, const Node& node, const Shape&) {
-       return rms_norm(in[0], in[1], attribute(node, "eps"));
-     }},
+    {"rms_norm", [](const Inputs& in, const Node& node,
+                    const Shape&) { return rms_norm(in[0], in[1], attribute(node, "eps")); }},
     {"local_response_norm",
      [](const Inputs& in, const Node& node, const Shape&) {
        return local_response_norm(in[0], {.size = integer(node, "size"),
@@ -174,10 +170,14 @@ const RegisteredOp images[] = {
      [](const Inputs& in, const Node& node, const Shape&) {
        return pad_channels(in[0], integer(node, "front"), integer(node, "back"));
      }},
-    {"channel_shuffle", [](const Inputs& in, const Node& node,
-                           const Shape&) { return channel_shuffle(in[0], integer(node, "groups")); }},
-    {"window_partition", [](const Inputs& in, const Node& node,
-                            const Shape&) { return window_partition(in[0], integer(node, "window")); }},
+    {"channel_shuffle",
+     [](const Inputs& in, const Node& node, const Shape&) {
+       return channel_shuffle(in[0], integer(node, "groups"));
+     }},
+    {"window_partition",
+     [](const Inputs& in, const Node& node, const Shape&) {
+       return window_partition(in[0], integer(node, "window"));
+     }},
     {"window_reverse",
      [](const Inputs& in, const Node& node, const Shape&) {
        return window_reverse(in[0], integer(node, "window"), integer(node, "height"),
@@ -234,10 +234,10 @@ const RegisteredOp moves[] = {
      [](const Inputs& in, const Node& node, const Shape&) {
        return scatter_add(in[0], number(node, "axis"), in[1], in[2]);
      }},
-    {"sort", [](const Inputs& in, const Node& node,
-                const Shape&) { return sorted(in, node).values; }},
-    {"sort_indices", [](const Inputs& in, const Node& node,
-                        const Shape&) { return sorted(in, node).indices; }},
+    {"sort",
+     [](const Inputs& in, const Node& node, const Shape&) { return sorted(in, node).values; }},
+    {"sort_indices",
+     [](const Inputs& in, const Node& node, const Shape&) { return sorted(in, node).indices; }},
     {"top_k", [](const Inputs& in, const Node& node,
                  const Shape& shape) { return best(in, node, shape).values; }},
     {"top_k_indices", [](const Inputs& in, const Node& node,
@@ -246,8 +246,10 @@ const RegisteredOp moves[] = {
      [](const Inputs& in, const Node&, const Shape&) { return gather_rows(in[0], in[1]); }},
     {"select_top", [](const Inputs& in, const Node& node,
                       const Shape&) { return select_top(in[0], integer(node, "k")); }},
-    {"with_special", [](const Inputs& in, const Node& node,
-                        const Shape&) { return with_special(in[0], integer(node, "num_special")); }},
+    {"with_special",
+     [](const Inputs& in, const Node& node, const Shape&) {
+       return with_special(in[0], integer(node, "num_special"));
+     }},
 };
 
 }  // namespace

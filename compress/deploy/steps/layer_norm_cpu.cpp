@@ -78,20 +78,21 @@ class LayerNormStep final : public PlanStep {
   double eps_;
 };
 
-const RegisteredStep registered(
-    "layer_norm",
-    [](const Graph::Node& node, const PlanValues& values) -> std::unique_ptr<PlanStep> {
-      const PlanValue& y = values[static_cast<size_t>(node.output)];
-      const Tensor weight = constant_of(node.inputs[1], values),
-                   bias = constant_of(node.inputs[2], values);
-      const auto fits = [](int v, const Tensor& t) {
-        return v < 0 || (t.defined() && t.dtype() == DType::f32);
-      };
-      if ((y.dtype != DType::f32 && y.dtype != DType::bf16) || !fits(node.inputs[1], weight) ||
-          !fits(node.inputs[2], bias) || numel_of(y.shape) == 0)
-        return nullptr;
-      return std::make_unique<LayerNormStep>(node, weight, bias);
-    });
+const RegisteredStep registered("layer_norm",
+                                [](const Graph::Node& node,
+                                   const PlanValues& values) -> std::unique_ptr<PlanStep> {
+                                  const PlanValue& y = values[static_cast<size_t>(node.output)];
+                                  const Tensor weight = constant_of(node.inputs[1], values),
+                                               bias = constant_of(node.inputs[2], values);
+                                  const auto fits = [](int v, const Tensor& t) {
+                                    return v < 0 || (t.defined() && t.dtype() == DType::f32);
+                                  };
+                                  if ((y.dtype != DType::f32 && y.dtype != DType::bf16) ||
+                                      !fits(node.inputs[1], weight) ||
+                                      !fits(node.inputs[2], bias) || numel_of(y.shape) == 0)
+                                    return nullptr;
+                                  return std::make_unique<LayerNormStep>(node, weight, bias);
+                                });
 
 }  // namespace
 }  // namespace vtrain

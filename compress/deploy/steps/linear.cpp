@@ -17,11 +17,12 @@ class LinearStep final : public ProductStep {
   }
 };
 
-const RegisteredStep registered(
-    "linear", [](const Graph::Node& node, const PlanValues& values) -> std::unique_ptr<PlanStep> {
-      if (!has_constant_weights(node, values)) return nullptr;
-      return std::make_unique<LinearStep>(node, values);
-    });
+const RegisteredStep registered("linear",
+                                [](const Graph::Node& node,
+                                   const PlanValues& values) -> std::unique_ptr<PlanStep> {
+                                  if (!has_constant_weights(node, values)) return nullptr;
+                                  return std::make_unique<LinearStep>(node, values);
+                                });
 
 }  // namespace
 }  // namespace vtrain

@@ -92,9 +92,7 @@ class SubsampleStep final : public MoveStep {
 class PatchesStep final : public MoveStep {
  public:
   using MoveStep::MoveStep;
-  bool reads(size_t, const Tensor& x, const Tensor&) const override {
-    return x.is_channels_last();
-  }
+  bool reads(size_t, const Tensor& x, const Tensor&) const override { return x.is_channels_last(); }
 
  protected:
   std::vector<Move> moves(const std::vector<Tensor>& inputs, const Tensor& output) const override {

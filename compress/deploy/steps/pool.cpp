@@ -1,5 +1,6 @@
-#include "compress/deploy/plan_step.h"
 #include "tensor/ops/pool.h"
+
+#include "compress/deploy/plan_step.h"
 
 namespace vtrain {
 namespace {
@@ -35,9 +36,7 @@ class PoolStep final : public PlanStep {
  public:
   PoolStep(const Graph::Node& node, PoolKind kind, WindowsOf windows)
       : PlanStep(node, {node.inputs[0]}), kind_(kind), windows_(std::move(windows)) {}
-  bool reads(size_t, const Tensor& x, const Tensor&) const override {
-    return x.is_channels_last();
-  }
+  bool reads(size_t, const Tensor& x, const Tensor&) const override { return x.is_channels_last(); }
   std::unique_ptr<PlanCall> bind(const std::vector<Tensor>& inputs, const Tensor& output,
                                  PlanScratch&) override {
     return std::make_unique<PoolCall>(kind_, windows_(inputs[0].shape()), inputs[0], output);
@@ -65,9 +64,8 @@ StepMaker sliding(PoolKind kind) {
 StepMaker adaptive(PoolKind kind) {
   return [kind](const Graph::Node& node, const PlanValues&) {
     const Extent2d size{integer(node, "h"), integer(node, "w")};
-    return std::make_unique<PoolStep>(node, kind, [size](const Shape& x) {
-      return adaptive_windows("pool of a plan", x, size);
-    });
+    return std::make_unique<PoolStep>(
+        node, kind, [size](const Shape& x) { return adaptive_windows("pool of a plan", x, size); });
   };
 }
 

@@ -34,11 +34,9 @@ class ReorderCall final : public PlanCall {
 
 class ViewStep final : public PlanStep {
  public:
-  ViewStep(const Graph::Node& node, ViewFunction view)
-      : PlanStep(node, {node.inputs[0]}), node_(node), view_(view) {}
-  Tensor view(const Tensor& x, const Shape& shape) const override {
-    return view_(node_, x, shape);
-  }
+  ViewStep(const Graph::Node& node, ViewFunction function)
+      : PlanStep(node, {node.inputs[0]}), node_(node), view_(function) {}
+  Tensor view(const Tensor& x, const Shape& shape) const override { return view_(node_, x, shape); }
   std::unique_ptr<PlanCall> bind(const std::vector<Tensor>& inputs, const Tensor& output,
                                  PlanScratch&) override {
     return std::make_unique<ReorderCall>(node_, view_, inputs[0], output);
@@ -57,9 +55,9 @@ StepMaker maker(ViewFunction view) {
 
 /// Slices along the batch would cut images away, which a plan for any number of them cannot.
 std::unique_ptr<PlanStep> slice_step(const Graph::Node& node, const PlanValues& values) {
-  const auto axis = static_cast<size_t>(
-      checked_dim("slice", static_cast<int>(integer(node, "axis")),
-                  values[static_cast<size_t>(node.inputs[0])].shape));
+  const auto axis =
+      static_cast<size_t>(checked_dim("slice", static_cast<int>(integer(node, "axis")),
+                                      values[static_cast<size_t>(node.inputs[0])].shape));
   if (values[static_cast<size_t>(node.inputs[0])].grows[axis] != 0) {
     throw Error(str("deploy: layer ", Graph::module_of(node),
                     ": expected slices within an image, got one along the batch"));

@@ -83,25 +83,24 @@ TEST_CASE("plan: transformers give the eager logits") {
 }
 
 PartRecord keep_top(int block, int64_t k, bool is_random) {
-  return {.place = str("blocks.", block, ".in"),
-          .kind = "dynamicvit_keep_top",
-          .attributes = {{"k", static_cast<double>(k)},
-                         {"stage", 0},
-                         {"dim", 96},
-                         {"random", is_random ? 1 : 0}}};
+  return {
+      .place = str("blocks.", block, ".in"),
+      .kind = "dynamicvit_keep_top",
+      .attributes = {
+          {"k", static_cast<double>(k)}, {"stage", 0}, {"dim", 96}, {"random", is_random ? 1 : 0}}};
 }
 
 TEST_CASE("plan: a transformer that keeps its best tokens gives the eager logits") {
-  check_agreement(*network_of("deit_micro_patch4_28", pictures(28, 1),
-                              {keep_top(1, 34, /*is_random=*/false),
-                               keep_top(3, 20, /*is_random=*/false)}),
-                  {1, 3, 64, 1});
+  check_agreement(
+      *network_of("deit_micro_patch4_28", pictures(28, 1),
+                  {keep_top(1, 34, /*is_random=*/false), keep_top(3, 20, /*is_random=*/false)}),
+      {1, 3, 64, 1});
 }
 
 TEST_CASE("plan: a random choice of tokens is refused, naming the layer") {
-  const auto network = network_of("deit_micro_patch4_28", pictures(28, 1),
-                                  {keep_top(1, 34, /*is_random=*/true)});
-  CHECK_THROWS_WITH_AS(Plan(*network),
+  const auto network =
+      network_of("deit_micro_patch4_28", pictures(28, 1), {keep_top(1, 34, /*is_random=*/true)});
+  CHECK_THROWS_WITH_AS(Plan{*network},
                        "deploy: layer blocks.1.in: expected values that follow from the images, "
                        "got one (1, 49) read by select_top that is drawn anew for every image: a "
                        "random choice cannot be deployed",
@@ -119,7 +118,7 @@ class Unheard final : public Module {
 TEST_CASE("plan: an unknown op is refused, naming layer and op") {
   const auto network = network_of("deit_micro_patch4_28", pictures(28, 1));
   network->set_part("blocks.2.mlp.fc1.in", std::make_shared<Unheard>());
-  CHECK_THROWS_WITH_AS(Plan(*network),
+  CHECK_THROWS_WITH_AS(Plan{*network},
                        "deploy: layer blocks.2.mlp.fc1.in: expected an op that a plan can compute, "
                        "got unheard_of",
                        Error);
@@ -152,7 +151,7 @@ TEST_CASE("plan: bf16 is as near to f32 as mixed precision is") {
 TEST_CASE("plan: bf16 is refused where the chip has no products of it") {
   if (onednn::computes_bf16()) return;
   const auto network = network_of("resnet8_28", pictures(28, 1));
-  CHECK_THROWS_AS(Plan(*network, {.dtype = DType::bf16}), Error);
+  CHECK_THROWS_AS((Plan{*network, {.dtype = DType::bf16}}), Error);
 }
 
 TEST_CASE("plan: batch norm, sums and activations happen inside the products") {
