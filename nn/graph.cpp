@@ -2,6 +2,8 @@
 
 #include <algorithm>
 
+#include "autograd/shape.h"
+
 namespace vtrain {
 namespace {
 
@@ -11,17 +13,20 @@ struct Traced {
   std::map<std::string, int> heads;
 };
 
-Traced traced(Network& network, int64_t batch) {
+Traced traced(Network& network, int64_t batch, DType dtype) {
   const ModelOptions& o = network.architecture().options;
   const Variable images(
       zeros({batch, o.channels, o.image_size, o.image_size}, DType::f32, network.device())
           .channels_last());
   Traced t;
   const Trace::Recording recording(t.trace);
-  const Outputs outputs = network.root().outputs(images, Pass{});
+  Pass pass;
+  pass.dtype = dtype;
+  const Outputs outputs = network.root().outputs(cast(images, dtype), pass);
+  const auto wide = [&t](const Variable& v) { return t.trace.find(cast(v, DType::f32)); };
   t.images = t.trace.find(images);
-  t.logits = t.trace.find(outputs.logits);
-  for (const auto& [name, head] : outputs.heads) t.heads[name] = t.trace.find(head);
+  t.logits = wide(outputs.logits);
+  for (const auto& [name, head] : outputs.heads) t.heads[name] = wide(head);
   return t;
 }
 
@@ -32,9 +37,9 @@ void refuse(const Network& network, const std::string& what) {
 
 }  // namespace
 
-Graph::Graph(Network& network) : params_(network.parameter_count()) {
-  Traced one = traced(network, 1);
-  const Traced two = traced(network, 2);
+Graph::Graph(Network& network, DType dtype) : params_(network.parameter_count()) {
+  Traced one = traced(network, 1, dtype);
+  const Traced two = traced(network, 2, dtype);
   const size_t count = one.trace.values().size();
   if (two.trace.records().size() != one.trace.records().size() ||
       two.trace.values().size() != count)

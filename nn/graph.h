@@ -15,8 +15,9 @@ namespace vtrain {
 /// The trace is of one image; a second trace, of two, tells which extents grow with the batch.
 class Graph {
  public:
+  /// `dtype` is what layers compute in, as Pass::dtype; images come and logits leave in f32.
   /// Throws Error if the network computes other ops for two images than for one.
-  explicit Graph(Network& network);
+  explicit Graph(Network& network, DType dtype = DType::f32);
 
   using Node = Trace::Record;
   using Value = Trace::Value;

@@ -1,0 +1,98 @@
+#include <algorithm>
+
+#include "compress/deploy/fold.h"
+#include "tensor/cpu_level.h"
+#include "tensor/ops/layer_norm_simd.h"
+#include "tensor/parallel.h"
+
+namespace vtrain {
+namespace {
+
+constexpr int64_t kGrainElements = 8192;
+
+const float* data_or_null(const Tensor& t) { return t.defined() ? t.data<float>() : nullptr; }
+
+class LayerNormCall final : public PlanCall {
+ public:
+  LayerNormCall(Tensor weight, Tensor bias, double eps, Tensor x, Tensor y, PlanScratch& scratch)
+      : weight_(std::move(weight)),
+        bias_(std::move(bias)),
+        eps_(static_cast<float>(eps)),
+        x_(std::move(x)),
+        y_(std::move(y)),
+        scratch_(scratch) {
+    scratch.reserve(static_cast<size_t>(2 * rows()) * sizeof(float));
+  }
+
+  void run() override {
+    const LayerNormSimd& simd = by_level(baseline::layer_norm_simd, avx2::layer_norm_simd,
+                                         avx512::layer_norm_simd, avx512_bf16::layer_norm_simd);
+    if (y_.dtype() == DType::bf16) {
+      run_with<BFloat16>(simd.bf16);
+    } else {
+      run_with<float>(simd.f32);
+    }
+  }
+  std::string kernel() const override { return "layer norm"; }
+
+ private:
+  int64_t rows() const { return x_.numel() / std::max<int64_t>(x_.dim(-1), 1); }
+
+  template <class T>
+  void run_with(const LayerNormLoops<T>& loops) {
+    const int64_t channels = x_.dim(-1);
+    const T* const x = x_.data<T>();
+    T* const y = y_.data<T>();
+    // The kernel also gives mean and rstd of each row, which only training reads.
+    auto* const mean = reinterpret_cast<float*>(scratch_.data());
+    float* const rstd = mean + rows();
+    const int64_t grain = std::max<int64_t>(kGrainElements / channels, 1);
+    parallel_for(rows(), grain, [&](int64_t begin, int64_t end) {
+      loops.forward(x + begin * channels, data_or_null(weight_), data_or_null(bias_), end - begin,
+                    channels, eps_, y + begin * channels, mean + begin, rstd + begin);
+    });
+  }
+
+  Tensor weight_, bias_;
+  float eps_;
+  Tensor x_, y_;
+  PlanScratch& scratch_;
+};
+
+class LayerNormStep final : public PlanStep {
+ public:
+  LayerNormStep(const Graph::Node& node, const Tensor& weight, const Tensor& bias)
+      : PlanStep(node, {node.inputs[0]}),
+        weight_(weight.defined() ? weight.clone() : weight),
+        bias_(bias.defined() ? bias.clone() : bias),
+        eps_(attribute(node, "eps")) {}
+
+  bool reads(size_t, const Tensor& x, const Tensor&) const override { return x.is_contiguous(); }
+  std::unique_ptr<PlanCall> bind(const std::vector<Tensor>& inputs, const Tensor& output,
+                                 PlanScratch& scratch) override {
+    return std::make_unique<LayerNormCall>(weight_, bias_, eps_, inputs[0], output, scratch);
+  }
+
+ private:
+  Tensor weight_, bias_;
+  double eps_;
+};
+
+const RegisteredStep registered("layer_norm",
+                                [](const Graph::Node& node,
+                                   const PlanValues& values) -> std::unique_ptr<PlanStep> {
+                                  const PlanValue& y = values[static_cast<size_t>(node.output)];
+                                  const Tensor weight = constant_of(node.inputs[1], values),
+                                               bias = constant_of(node.inputs[2], values);
+                                  const auto fits = [](int v, const Tensor& t) {
+                                    return v < 0 || (t.defined() && t.dtype() == DType::f32);
+                                  };
+                                  if ((y.dtype != DType::f32 && y.dtype != DType::bf16) ||
+                                      !fits(node.inputs[1], weight) ||
+                                      !fits(node.inputs[2], bias) || numel_of(y.shape) == 0)
+                                    return nullptr;
+                                  return std::make_unique<LayerNormStep>(node, weight, bias);
+                                });
+
+}  // namespace
+}  // namespace vtrain
