@@ -15,6 +15,7 @@
 #include "tensor/ops/conv2d.h"
 #include "tensor/ops/cross_entropy.h"
 #include "tensor/ops/dropout.h"
+#include "tensor/ops/fake_quantize.h"
 #include "tensor/ops/gelu.h"
 #include "tensor/ops/indexing.h"
 #include "tensor/ops/layer_norm.h"
@@ -177,6 +178,7 @@ void register_cpu_kernels_as(DeviceType type) {
   retag<Policy, conv2d_kernels>(type);
   retag<Policy, cross_entropy_kernels>(type);
   retag<Policy, dropout_kernels>(type);
+  retag<Policy, fake_quantize_kernels>(type);
   retag<Policy, gelu_kernels>(type);
   retag<Policy, indexing_kernels>(type);
   retag<Policy, layer_norm_kernels>(type);
