@@ -1,6 +1,7 @@
 #include "autograd/arithmetic.h"
 
 #include <limits>
+#include <utility>
 
 #include "tensor/ops/binary.h"
 #include "tensor/ops/reduce.h"
@@ -122,7 +123,10 @@ Tensor spread(const Tensor& dy, const Shape& shape, DType dtype, const std::vect
 }  // namespace
 
 Variable sum(const Variable& x, const std::vector<int>& dims, bool keep_dims) {
-  return Variable::from({"sum"}, sum(x.value(), dims, keep_dims), {x},
+  Op op{"sum", {{"keep_dims", keep_dims}}};
+  for (size_t i = 0; i < dims.size(); ++i)  // none: all
+    op.attributes.emplace_back(str("axis_", i), checked_dim("sum", dims[i], x.shape()));
+  return Variable::from(std::move(op), sum(x.value(), dims, keep_dims), {x},
                         [shape = x.shape(), dtype = x.value().dtype(), dims](const Tensor& dy) {
                           return Grads{spread(dy, shape, dtype, dims)};
                         });

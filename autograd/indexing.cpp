@@ -48,8 +48,10 @@ Variable scatter(const Variable& x, int axis, const Variable& index, const Varia
 
 namespace {
 SortedVariables recorded(const char* values_name, const char* indices_name, const Variable& x,
-                         int axis, const Sorted& sorted) {
-  const Op values{values_name, {{"axis", axis}}}, indices{indices_name, {{"axis", axis}}};
+                         int axis, SortOrder order, const Sorted& sorted) {
+  const Op values{values_name,
+                  {{"axis", axis}, {"is_descending", order == SortOrder::kDescending}}},
+      indices{indices_name, values.attributes};
   return {
       Variable::from(values, sorted.values, {x},
                      [index = sorted.indices, axis, shape = x.shape()](const Tensor& dy) {
@@ -63,12 +65,12 @@ SortedVariables recorded(const char* values_name, const char* indices_name, cons
 
 SortedVariables sort(const Variable& x, int axis, SortOrder order) {
   const int a = checked_dim("sort", axis, x.shape());
-  return recorded("sort", "sort_indices", x, a, sort(x.value(), a, order));
+  return recorded("sort", "sort_indices", x, a, order, sort(x.value(), a, order));
 }
 
 SortedVariables top_k(const Variable& x, int64_t k, int axis, SortOrder order) {
   const int a = checked_dim("top_k", axis, x.shape());
-  return recorded("top_k", "top_k_indices", x, a, top_k(x.value(), k, a, order));
+  return recorded("top_k", "top_k_indices", x, a, order, top_k(x.value(), k, a, order));
 }
 
 }  // namespace vtrain
