@@ -2,6 +2,7 @@
 
 #include <CLI/CLI.hpp>
 #include <algorithm>
+#include <csignal>
 #include <filesystem>
 #include <iostream>
 
@@ -237,6 +238,7 @@ std::optional<std::string> take_resume(std::vector<std::string>& arguments) {
 }  // namespace
 
 int run_command(int argc, char** argv) {
+  std::signal(SIGXFSZ, SIG_IGN);  // a file that grows too long is an error with a name
   CLI::App app(
       "Trains vision networks and makes them smaller while they train.\n\nExample: vtrain "
       "recipes/deit_dynamicvit.yaml");

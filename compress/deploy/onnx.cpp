@@ -44,7 +44,7 @@ std::string first_change(const OnnxFile& wanted, const OnnxFile& got) {
     return str("expected ", wanted.initializers.size(), " initializers, got ",
                got.initializers.size());
   for (size_t i = 0; i < wanted.initializers.size(); ++i) {
-    const auto &[name, tensor] = wanted.initializers[i];
+    const auto& [name, tensor] = wanted.initializers[i];
     if (name != got.initializers[i].first || !same_bits(tensor, got.initializers[i].second))
       return str("initializer ", name, ": not the network's");
   }
@@ -91,8 +91,8 @@ double relative_difference(const Tensor& a, const Tensor& b) {
   return largest > 0 ? difference / largest : INFINITY;
 }
 
-/// The image (row) whose outputs differ most.
-int64_t worst_row(const Tensor& ours, const Tensor& theirs) {
+/// The image whose outputs differ most; an image may have several rows.
+int64_t worst_image(const Tensor& ours, const Tensor& theirs, int64_t images) {
   int64_t worst = 0;
   double most = -1;
   for (int64_t i = 0; i < ours.dim(0); ++i) {
@@ -102,7 +102,7 @@ int64_t worst_row(const Tensor& ours, const Tensor& theirs) {
       worst = i;
     }
   }
-  return worst;
+  return worst * images / ours.dim(0);
 }
 
 double largest_of(const Tensor& x) {
@@ -236,21 +236,21 @@ OnnxReport compare_onnx(Network& network, const std::string& path, const Tensor&
 
   const std::vector<Tensor> ours = outputs_of(network, images, options.batch);
   report.images = images.dim(0);
-  report.same_class = same_classes(ours[0], run.outputs[0],
-                                   2 * options.tolerance * largest_of(ours[0]));
+  report.same_class =
+      same_classes(ours[0], run.outputs[0], 2 * options.tolerance * largest_of(ours[0]));
   for (size_t i = 0; i < ours.size(); ++i) {
     const double difference = relative_difference(ours[i], run.outputs[i]);
     report.difference = std::max(report.difference, difference);
     if (difference <= options.tolerance) continue;
-    const int64_t row = worst_row(ours[i], run.outputs[i]);
+    const int64_t image = worst_image(ours[i], run.outputs[i], report.images);
     differ(str(file.outputs[i].name, " of ", run.runtime, " differ by ", difference,
-                     " of the largest, expected at most ", options.tolerance, "; ",
-                     first_difference(network, file, path, images.slice(0, row, row + 1),
-                                      options.tolerance)));
+               " of the largest, expected at most ", options.tolerance, "; ",
+               first_difference(network, file, path, images.slice(0, image, image + 1),
+                                options.tolerance)));
   }
   if (report.same_class != report.images) {
-    differ(str(run.runtime, " gives another class to ", report.images - report.same_class,
-                     " of ", report.images, " images"));
+    differ(str(run.runtime, " gives another class to ", report.images - report.same_class, " of ",
+               report.images, " images"));
   }
   return report;
 }

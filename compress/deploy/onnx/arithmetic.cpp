@@ -17,9 +17,7 @@ constexpr const char *kAdd = "Add", *kSub = "Sub", *kMul = "Mul", *kDiv = "Div",
                      *kSigmoid = "Sigmoid", *kTanh = "Tanh";
 
 std::string square(OnnxWriter& w) { return w("Mul", {w.input(0), w.input(0)}); }
-std::string add_scalar(OnnxWriter& w) {
-  return w("Add", {w.input(0), w.scalar(w.real("value"))});
-}
+std::string add_scalar(OnnxWriter& w) { return w("Add", {w.input(0), w.scalar(w.real("value"))}); }
 std::string multiply_scalar(OnnxWriter& w) {
   return w("Mul", {w.input(0), w.scalar(w.real("value"))});
 }

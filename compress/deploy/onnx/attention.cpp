@@ -36,9 +36,8 @@ std::string masked_softmax(OnnxWriter& w, const std::string& scores) {
   const std::string mask =
       w("Add", {w("Mul", {per_key(w, 1), w.constant(others)}), w.constant(itself)});
   // Hidden scores go before the exponential: it might overflow, and infinity times 0 is NaN.
-  const std::string kept =
-      w("Where", {w("Greater", {mask, w.scalar(0)}), scores,
-                  w.scalar(-std::numeric_limits<double>::infinity())});
+  const std::string kept = w("Where", {w("Greater", {mask, w.scalar(0)}), scores,
+                                       w.scalar(-std::numeric_limits<double>::infinity())});
   const bool is_max_of_all = w.integer("mask_max_is_all") != 0;
   const std::vector<int64_t> last{-1};
   const std::string max =

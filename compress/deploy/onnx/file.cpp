@@ -18,10 +18,10 @@ constexpr int64_t kOpset = 17;
 constexpr const char* kBatch = "N";
 
 constexpr std::pair<DType, int32_t> kTypes[] = {
-    {DType::f32, onnx::TensorProto::FLOAT},    {DType::f64, onnx::TensorProto::DOUBLE},
+    {DType::f32, onnx::TensorProto::FLOAT},     {DType::f64, onnx::TensorProto::DOUBLE},
     {DType::bf16, onnx::TensorProto::BFLOAT16}, {DType::i8, onnx::TensorProto::INT8},
-    {DType::u8, onnx::TensorProto::UINT8},     {DType::i32, onnx::TensorProto::INT32},
-    {DType::i64, onnx::TensorProto::INT64},    {DType::boolean, onnx::TensorProto::BOOL}};
+    {DType::u8, onnx::TensorProto::UINT8},      {DType::i32, onnx::TensorProto::INT32},
+    {DType::i64, onnx::TensorProto::INT64},     {DType::boolean, onnx::TensorProto::BOOL}};
 
 int32_t type_of(DType dtype) {
   for (const auto& [ours, theirs] : kTypes) {
@@ -122,8 +122,9 @@ OnnxAttribute attribute_of(const onnx::AttributeProto& proto, const std::string&
     case onnx::AttributeProto::INTS:
       return std::vector<int64_t>(proto.ints().begin(), proto.ints().end());
     default:
-      throw Error(str("node ", node, ": attribute ", proto.name(), " is of a type that is not read"),
-                  ExitCode::kVerification);
+      throw Error(
+          str("node ", node, ": attribute ", proto.name(), " is of a type that is not read"),
+          ExitCode::kVerification);
   }
 }
 

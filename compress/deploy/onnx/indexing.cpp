@@ -59,9 +59,8 @@ std::string with_special(OnnxWriter& w) {
   const int64_t count = w.integer("num_special");
   std::vector<double> numbers(static_cast<size_t>(count));
   std::iota(numbers.begin(), numbers.end(), 0);
-  const std::string special =
-      w("Expand", {w.constant(from_values({1, count}, numbers, DType::i32)),
-                   w.extents({w.shape(0)[0], count})});
+  const std::string special = w("Expand", {w.constant(from_values({1, count}, numbers, DType::i32)),
+                                           w.extents({w.shape(0)[0], count})});
   const Tensor moved = full({}, static_cast<double>(count), DType::i32);
   return w("Concat", {special, w("Add", {w.input(0), w.constant(moved)})}, {{"axis", 1}});
 }

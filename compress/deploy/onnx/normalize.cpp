@@ -62,8 +62,7 @@ std::string local_response_norm(OnnxWriter& w) {
                              {{"kernel_shape", std::vector<int64_t>{size, 1}},
                               {"pads", std::vector<int64_t>{size / 2, 0, (size - 1) / 2, 0}},
                               {"count_include_pad", 1}});
-  const std::string scaled =
-      w("Mul", {w.reshaped(mean, shape), w.scalar(w.real("alpha"))});
+  const std::string scaled = w("Mul", {w.reshaped(mean, shape), w.scalar(w.real("alpha"))});
   const std::string d = w("Add", {scaled, w.scalar(w.real("k"))});
   return w("Div", {x, w("Pow", {d, w.scalar(w.real("beta"))})});
 }

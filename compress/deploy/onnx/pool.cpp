@@ -1,9 +1,10 @@
 // Pooling. Runtimes disagree on ceil_mode, so it is never written: the padding behind the image is
 // made as long as the last window needs.
+#include "tensor/ops/pool.h"
+
 #include <algorithm>
 
 #include "compress/deploy/onnx/writer.h"
-#include "tensor/ops/pool.h"
 
 namespace vtrain {
 namespace {
@@ -22,9 +23,9 @@ struct Sliding {
 
 Sliding sliding(const OnnxWriter& w) {
   const Shape x = w.shape(0), y = w.result_shape();
-  const int64_t kh = w.integer("kernel_h"), kw = w.integer("kernel_w"),
-                sh = w.integer("stride_h"), sw = w.integer("stride_w"),
-                ph = w.integer("padding_h"), pw = w.integer("padding_w");
+  const int64_t kh = w.integer("kernel_h"), kw = w.integer("kernel_w"), sh = w.integer("stride_h"),
+                sw = w.integer("stride_w"), ph = w.integer("padding_h"),
+                pw = w.integer("padding_w");
   const int64_t bottom = pad_behind(x[2], y[2], kh, sh, ph),
                 right = pad_behind(x[3], y[3], kw, sw, pw);
   return {{kh, kw}, {sh, sw}, {ph, pw, bottom, right}, bottom > ph || right > pw};
@@ -38,12 +39,11 @@ std::string max_pool2d(OnnxWriter& w) {
 
 /// 1 / what an average divides by, times the window's positions: (1, 1, H', W').
 Tensor correction(const OnnxWriter& w, const Sliding& s) {
-  const Pool2dOptions options{
-      .kernel = {s.kernel[0], s.kernel[1]},
-      .stride = {s.strides[0], s.strides[1]},
-      .padding = {w.integer("padding_h"), w.integer("padding_w")},
-      .ceil_mode = w.integer("ceil_mode") != 0,
-      .count_include_pad = w.integer("count_include_pad") != 0};
+  const Pool2dOptions options{.kernel = {s.kernel[0], s.kernel[1]},
+                              .stride = {s.strides[0], s.strides[1]},
+                              .padding = {w.integer("padding_h"), w.integer("padding_w")},
+                              .ceil_mode = w.integer("ceil_mode") != 0,
+                              .count_include_pad = w.integer("count_include_pad") != 0};
   Shape x = w.shape(0);
   x[0] = 1;
   const PoolWindows windows = sliding_windows("average_pool2d", x, options);

@@ -24,7 +24,9 @@ std::string nearest(OnnxWriter& w) {
 std::string resize2d(OnnxWriter& w) {
   const Shape x = w.shape(0), y = w.result_shape();
   std::map<std::string, OnnxAttribute> attributes;
-  const auto say = [&](const char* name, const char* value) { attributes[name] = std::string(value); };
+  const auto say = [&](const char* name, const char* value) {
+    attributes[name] = std::string(value);
+  };
   say("coordinate_transformation_mode",
       w.integer("align_corners") != 0 ? "align_corners" : "half_pixel");
   switch (static_cast<ResizeMode>(w.integer("mode"))) {

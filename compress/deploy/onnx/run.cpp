@@ -142,9 +142,9 @@ std::vector<Tensor> outputs_in(const std::string& bytes, const OnnxFile& file, i
           Tensor::empty(with_batch(file.outputs[i].shape, std::min(batch, images - begin)));
       const auto size = static_cast<size_t>(part.bytes());
       if (size > bytes.size() - at) {
-        throw Error(str("the runtime's value of ", file.outputs[i].name, " is shorter than ",
-                        part.shape()),
-                    ExitCode::kVerification);
+        throw Error(
+            str("the runtime's value of ", file.outputs[i].name, " is shorter than ", part.shape()),
+            ExitCode::kVerification);
       }
       std::memcpy(part.raw(), bytes.data() + at, size);
       at += size;
@@ -173,18 +173,18 @@ OnnxRun run_onnx(const std::string& path, const OnnxFile& file, const Tensor& im
   const Tensor pixels = images.to(Device()).to(DType::f32).contiguous();
   const std::string in = folder / "images", out = folder / "results", said = folder / "said",
                     errors = folder / "errors";
-  write_file_atomically(in, {reinterpret_cast<const char*>(pixels.raw()),
-                             static_cast<size_t>(pixels.bytes())});
+  write_file_atomically(
+      in, {reinterpret_cast<const char*>(pixels.raw()), static_cast<size_t>(pixels.bytes())});
   std::string shape;
   for (const int64_t extent : pixels.shape()) shape += str(shape.empty() ? "" : ",", extent);
 
-  const int status = run_program({python, "-c", kScript, path, in, shape, str(batch),
-                                  str(num_threads()), out},
-                                 said, errors);
+  const int status = run_program(
+      {python, "-c", kScript, path, in, shape, str(batch), str(num_threads()), out}, said, errors);
   if (status == kNoRuntime) {
-    return {{},
-            str(python, " has neither onnxruntime nor onnx with numpy; PYTHON may name one that has"),
-            {}};
+    return {
+        {},
+        str(python, " has neither onnxruntime nor onnx with numpy; PYTHON may name one that has"),
+        {}};
   }
   if (status == kCannotStart) return {{}, str("cannot start ", python), {}};
   if (status != 0) {

@@ -52,9 +52,7 @@ std::string concat(OnnxWriter& w) {
   return w("Concat", parts, {{"axis", w.integer("dim")}});
 }
 
-std::string expand(OnnxWriter& w) {
-  return w("Expand", {w.input(0), w.extents(w.result_shape())});
-}
+std::string expand(OnnxWriter& w) { return w("Expand", {w.input(0), w.extents(w.result_shape())}); }
 
 /// The last `shift` along each axis come to the front.
 std::string roll(OnnxWriter& w) {

@@ -30,8 +30,7 @@ RegisteredOnnxOp::RegisteredOnnxOp(const std::string& name, OnnxOp op, const std
 OnnxFile OnnxWriter::write(const std::string& name) {
   file_.name = name;
   names_[graph_.images()] = unique(kImages);
-  file_.inputs.push_back(
-      {kImages, graph_.value(graph_.images()).dtype, shape_of(graph_.images())});
+  file_.inputs.push_back({kImages, graph_.value(graph_.images()).dtype, shape_of(graph_.images())});
   taken_.insert(kLogits);
   for (const auto& [head, value] : graph_.heads()) taken_.insert(head);
 
@@ -121,8 +120,8 @@ std::string OnnxWriter::operator()(const std::string& op, std::vector<std::strin
 std::string OnnxWriter::constant(const Tensor& tensor) {
   const Tensor plain = tensor.to(Device()).contiguous();
   const std::string content =
-      str(plain.text(), ' ') + std::string(reinterpret_cast<const char*>(plain.raw()),
-                                           static_cast<size_t>(plain.bytes()));
+      str(plain.text(), ' ') +
+      std::string(reinterpret_cast<const char*>(plain.raw()), static_cast<size_t>(plain.bytes()));
   std::string& name = constants_[content];
   if (name.empty()) {
     name = unique("constant");
@@ -139,9 +138,8 @@ std::string OnnxWriter::integers(const std::vector<int64_t>& values) {
 
 std::string OnnxWriter::scalar(double value) {
   const DType own = result_dtype();
-  return constant(full({}, value, is_floating(own) || !has(0)
-                                      ? own
-                                      : graph_.value(node_->inputs[0]).dtype));
+  return constant(
+      full({}, value, is_floating(own) || !has(0) ? own : graph_.value(node_->inputs[0]).dtype));
 }
 
 std::string OnnxWriter::reshaped(const std::string& x, const Shape& shape) {
@@ -157,8 +155,8 @@ std::string OnnxWriter::transposed(const std::string& x, const std::vector<int64
 
 std::string OnnxWriter::sliced(const std::string& x, int axis, int64_t begin, int64_t end,
                                int64_t step) {
-  return (*this)("Slice", {x, integers({begin}), integers({end}), integers({axis}),
-                           integers({step})});
+  return (*this)("Slice",
+                 {x, integers({begin}), integers({end}), integers({axis}), integers({step})});
 }
 
 std::string OnnxWriter::extents(const Shape& shape) {

@@ -48,7 +48,8 @@ class OnnxWriter {
 
   /// A node of ONNX; the name of its result.
   std::string operator()(const std::string& op, std::vector<std::string> inputs,
-                         std::map<std::string, OnnxAttribute> attributes = {}, OnnxResults results = {});
+                         std::map<std::string, OnnxAttribute> attributes = {},
+                         OnnxResults results = {});
 
   /// Initializers; equal ones are one.
   std::string constant(const Tensor& tensor);
@@ -73,10 +74,10 @@ class OnnxWriter {
   const Graph& graph_;
   const Graph::Node* node_ = nullptr;
   OnnxFile file_;
-  std::map<int, std::string> names_;               // of values that are written
-  std::map<std::string, std::string> constants_;   // name by content
-  std::set<std::string> taken_;                    // names of nodes and values
-  std::string batch_;                              // (1) i64: how many images there are
+  std::map<int, std::string> names_;              // of values that are written
+  std::map<std::string, std::string> constants_;  // name by content
+  std::set<std::string> taken_;                   // names of nodes and values
+  std::string batch_;                             // (1) i64: how many images there are
 };
 
 /// One op's form: writes nodes and returns the name of what they make.

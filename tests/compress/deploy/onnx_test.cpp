@@ -167,8 +167,9 @@ TEST_CASE("onnx: a runtime computes what the network computes, on batches of oth
 
 TEST_CASE("onnx: a network that gathers tokens is exported with its choice") {
   const auto network = network_of("deit_micro_patch4_28");
-  network->set_part("blocks.2.in", make_module("dynamicvit_keep_top",
-                                               {{"k", 30}, {"stage", 0}, {"dim", 96}, {"random", 0}}));
+  network->set_part(
+      "blocks.2.in",
+      make_module("dynamicvit_keep_top", {{"k", 30}, {"stage", 0}, {"dim", 96}, {"random", 0}}));
   network->initialise(4);
   const TemporaryFolder folder;
   put_file(folder / "x.onnx", onnx_bytes(onnx_of(*network)));
@@ -181,8 +182,9 @@ TEST_CASE("onnx: a network that gathers tokens is exported with its choice") {
 
 TEST_CASE("onnx: what differs from batch to batch without the images is refused with its layer") {
   const auto network = network_of("deit_micro_patch4_28");
-  network->set_part("blocks.2.in", make_module("dynamicvit_keep_top",
-                                               {{"k", 30}, {"stage", 0}, {"dim", 96}, {"random", 1}}));
+  network->set_part(
+      "blocks.2.in",
+      make_module("dynamicvit_keep_top", {{"k", 30}, {"stage", 0}, {"dim", 96}, {"random", 1}}));
   CHECK_THROWS_WITH_AS(
       onnx_of(*network),
       doctest::Contains("blocks.2.in/select_top.0: the op select_top cannot be exported: a value "
@@ -281,8 +283,8 @@ TEST_CASE("onnx: ONNX's own checker finds an attribute, an op or a shape that is
 TEST_CASE("onnx: vtrain export writes, checks and says what it saw") {
   const TemporaryFolder folder;
   network_of("resnet8_28")->save(folder / "w.safetensors");
-  const ProcessResult result =
-      run_vtrain({"export", folder / "w.safetensors", folder / "w.onnx", "--data", "fashion_mnist"});
+  const ProcessResult result = run_vtrain(
+      {"export", folder / "w.safetensors", folder / "w.onnx", "--data", "fashion_mnist"});
   CAPTURE(result.errors);
   CHECK(result.exit_code == 0);
   CHECK(result.output.find("w.onnx: ONNX, opset 17, ") != std::string::npos);
@@ -295,9 +297,9 @@ TEST_CASE("onnx: vtrain export writes, checks and says what it saw") {
 TEST_CASE("onnx: vtrain export without a runtime says so") {
   const TemporaryFolder folder;
   network_of("resnet8_28")->save(folder / "w.safetensors");
-  const ProcessResult result =
-      run_vtrain({"export", folder / "w.safetensors", "--out", folder / "w.onnx", "--format", "onnx"},
-                 {.environment = {"PYTHON=/nonexistent/python"}});
+  const ProcessResult result = run_vtrain(
+      {"export", folder / "w.safetensors", "--out", folder / "w.onnx", "--format", "onnx"},
+      {.environment = {"PYTHON=/nonexistent/python"}});
   CHECK(result.exit_code == 0);
   CHECK(result.output.find("not run: cannot start /nonexistent/python") != std::string::npos);
 }
@@ -317,8 +319,9 @@ TEST_CASE("onnx: vtrain export refuses in one line and leaves no file") {
   };
   check_refused({"export", weights, "/nonexistent/w.onnx"}, 8, "/nonexistent/w.onnx: ");
   check_refused({"export", weights, folder / "w.tflite"}, 2, "expected a name that ends in .onnx");
-  check_refused({"export", weights, folder / "w.onnx", "--data", "cifar10", "--root", "/nonexistent"},
-                3, "/nonexistent");
+  check_refused(
+      {"export", weights, folder / "w.onnx", "--data", "cifar10", "--root", "/nonexistent"}, 3,
+      "/nonexistent");
   check_refused({"export", folder / "v.safetensors", folder / "w.onnx"}, 7, "v.safetensors");
   check_refused({"export", weights, folder / "w.onnx"}, 8, "w.onnx", {.file_size_limit = 10000});
 }
