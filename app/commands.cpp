@@ -1,5 +1,7 @@
 #include "app/commands.h"
 
+#include <fmt/format.h>
+
 #include <CLI/CLI.hpp>
 #include <algorithm>
 #include <csignal>
@@ -166,8 +168,8 @@ ExitCode export_file(const ExportArguments& arguments) {
     std::cout << "not run: " << r.why_not << '\n';
   } else {
     std::cout << r.runtime << ", " << r.images << ' ' << what << ": outputs differ by at most "
-              << str(r.difference) << " of the largest, the class is the same for " << r.same_class
-              << '\n';
+              << fmt::format("{:.1e}", r.difference)
+              << " of the largest, the class is the same for " << r.same_class << '\n';
   }
   return ExitCode::kDone;
 }

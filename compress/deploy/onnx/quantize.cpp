@@ -36,8 +36,8 @@ Shape slices(const OnnxWriter& w) {
 std::string in_floats(OnnxWriter& w, const std::string& scale) {
   const double zero = w.real("zero_point");
   const std::string rounded = w("Round", {w("Div", {w.input(0), scale})});
-  const std::string kept = w("Clip", {rounded, w.scalar(w.real("low") - zero),
-                                      w.scalar(w.real("high") - zero)});
+  const std::string kept =
+      w("Clip", {rounded, w.scalar(w.real("low") - zero), w.scalar(w.real("high") - zero)});
   return w("Mul", {kept, scale});
 }
 
