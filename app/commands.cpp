@@ -90,10 +90,12 @@ struct TestData {
   }
 };
 
-/// The test split in its order, as the network at `weights` wants its images. Throws RecipeError if
+/// The test split in its order, as the network at `weights` wants its images; with a limit that
+/// many of them, evenly spread, since data sets may be ordered by class. Throws RecipeError if
 /// classes or channels differ.
 std::unique_ptr<Loader> test_loader(const Network& network, const std::string& weights,
-                                    const TestData& wanted, int64_t batch_size) {
+                                    const TestData& wanted, int64_t batch_size,
+                                    std::optional<int64_t> limit = {}) {
   const auto data = open_dataset(wanted.name, {.root = wanted.root, .split = Split::kTest});
   const ModelOptions& model = network.architecture().options;
   if (data->classes() != model.num_classes) {
@@ -104,9 +106,10 @@ std::unique_ptr<Loader> test_loader(const Network& network, const std::string& w
     throw RecipeError(str(weights, ": wants images of ", model.channels, " channels, ", wanted.name,
                           " has ", data->image_size().channels));
   }
-  std::vector<int64_t> all(static_cast<size_t>(data->size()));
-  for (size_t i = 0; i < all.size(); ++i) all[i] = static_cast<int64_t>(i);
-  return std::make_unique<Loader>(data, all,
+  const int64_t count = std::min(limit.value_or(data->size()), data->size());
+  std::vector<int64_t> chosen;
+  for (int64_t i = 0; i < count; ++i) chosen.push_back(i * data->size() / count);
+  return std::make_unique<Loader>(data, chosen,
                                   LoaderOptions{.batch_size = batch_size,
                                                 .workers = 1,
                                                 .mean = network.preprocessing.mean,
@@ -137,7 +140,8 @@ constexpr int64_t kCompared = 100;  // images on which an exported file is run
 std::pair<Tensor, std::string> images_to_compare(const Network& network,
                                                  const ExportArguments& arguments) {
   try {
-    const auto loader = test_loader(network, arguments.weights, arguments.data, kCompared);
+    const auto loader =
+        test_loader(network, arguments.weights, arguments.data, kCompared, kCompared);
     loader->start(0);
     if (const std::optional<Batch> batch = loader->next())
       return {batch->images, "images of " + arguments.data.name};

@@ -60,11 +60,11 @@ Tensor correction(const OnnxWriter& w, const Sliding& s) {
 std::string average_pool2d(OnnxWriter& w) {
   const Sliding s = sliding(w);
   const int64_t counts_padding = w.integer("count_include_pad");
-  const std::string y = w("AveragePool", {w.input(0)},
-                          {{"kernel_shape", s.kernel},
-                           {"strides", s.strides},
-                           {"pads", s.pads},
-                           {"count_include_pad", counts_padding}});
+  std::string y = w("AveragePool", {w.input(0)},
+                    {{"kernel_shape", s.kernel},
+                     {"strides", s.strides},
+                     {"pads", s.pads},
+                     {"count_include_pad", counts_padding}});
   if (!s.is_longer || counts_padding == 0) return y;
   return w("Mul", {y, w.constant(correction(w, s))});
 }

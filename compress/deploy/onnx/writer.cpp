@@ -109,7 +109,7 @@ std::string OnnxWriter::operator()(const std::string& op, std::vector<std::strin
                                    std::map<std::string, OnnxAttribute> attributes,
                                    OnnxResults results) {
   while (!inputs.empty() && inputs.back().empty()) inputs.pop_back();
-  const std::string name = unique(str(node_->scope, '/', op));
+  std::string name = unique(str(node_->scope, '/', op));
   OnnxNode made{op, name, std::move(inputs), {}, std::move(attributes)};
   for (int i = 0; i < results.count; ++i)
     made.outputs.push_back(i == results.chosen ? name : unique(name + "/unused"));

@@ -3,6 +3,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <filesystem>
 #include <functional>
 
 #include "autograd/activation.h"
@@ -415,6 +416,31 @@ TEST_CASE("onnx ops: a value that only passes through is given out") {
   f.push_back([](const Variable& x) { return roll(x, {2}, {8}); });
   f.push_back([](const Variable& x) { return roll(x, {3}, {0}) * 2.0; });
   check_exported(f);
+}
+
+TEST_CASE("onnx ops: what a network computes behind the trace's back is found; no file is left") {
+  functions_under_test() = {[](const Variable& x) {
+    return relu(x) + Variable(full({1}, x.value().to_vector()[0]));  // 0 in the trace
+  }};
+  Network network({.model = "test_functions",
+                   .options = {.num_classes = 1, .channels = 2, .image_size = 4},
+                   .parts = {}});
+  const TemporaryFolder folder;
+  put_file(folder / "x.onnx", "of before");
+  const Tensor images = Random(7, "", "images").normal({3, 2, 4, 4}, {});
+  try {
+    const OnnxReport report = export_onnx(network, folder / "x.onnx", images);
+    REQUIRE(report.runtime.empty());
+    MESSAGE("not run: ", report.why_not);
+  } catch (const Error& error) {
+    const std::string message = error.what();
+    CAPTURE(message);
+    CHECK(error.code() == ExitCode::kVerification);
+    CHECK(message.starts_with(folder / "x.onnx: not written: function 0 of "));
+    CHECK(message.find("the first layer that differs is /add.0, by ") != std::string::npos);
+    CHECK(file_content(folder / "x.onnx") == "of before");
+    CHECK(std::distance(std::filesystem::directory_iterator(folder.path()), {}) == 1);
+  }
 }
 
 }  // namespace
