@@ -1,10 +1,14 @@
 #include "app/commands.h"
 
+#include <fmt/format.h>
+
 #include <CLI/CLI.hpp>
 #include <algorithm>
+#include <csignal>
 #include <filesystem>
 #include <iostream>
 
+#include "compress/deploy/onnx.h"
 #include "data/dataset.h"
 #include "nn/import.h"
 #include "recipes/recipe.h"
@@ -16,7 +20,7 @@
 namespace vtrain {
 namespace {
 
-constexpr const char* kVerbs[] = {"train", "eval", "check", "list", "import"};
+constexpr const char* kVerbs[] = {"train", "eval", "export", "check", "list", "import"};
 
 /// "recipes/deit_dynamicvit.yaml" -> "deit_dynamicvit": the name of its run folder.
 std::string stem(const std::string& path) { return std::filesystem::path(path).stem().string(); }
@@ -74,31 +78,103 @@ InputFormat input_of(const Network& network, const Dataset& data) {
   return input;
 }
 
-ExitCode eval(const std::string& weights, const std::string& data_name, const std::string& root,
-              int threads) {
-  if (threads > 0) set_num_threads(threads);
-  const std::unique_ptr<Network> network = Network::load(weights);
-  const auto data = open_dataset(data_name, {.root = root, .split = Split::kTest});
-  if (data->classes() != network->architecture().options.num_classes) {
-    throw RecipeError(str(weights, ": computes ", network->architecture().options.num_classes,
-                          " classes, ", data_name, " has ", data->classes()));
+/// The data that a network is asked about.
+struct TestData {
+  std::string name = "fashion_mnist", root;
+  int threads = 0;
+
+  void add_to(CLI::App& app) {
+    app.add_option("--data", name, "the data set")->capture_default_str();
+    app.add_option("--root", root, "its folder");
+    app.add_option("--threads", threads, "threads; 0: all cores");
   }
-  const ModelOptions& model = network->architecture().options;
+};
+
+/// The test split in its order, as the network at `weights` wants its images; with a limit that
+/// many of them, evenly spread, since data sets may be ordered by class. Throws RecipeError if
+/// classes or channels differ.
+std::unique_ptr<Loader> test_loader(const Network& network, const std::string& weights,
+                                    const TestData& wanted, int64_t batch_size,
+                                    std::optional<int64_t> limit = {}) {
+  const auto data = open_dataset(wanted.name, {.root = wanted.root, .split = Split::kTest});
+  const ModelOptions& model = network.architecture().options;
+  if (data->classes() != model.num_classes) {
+    throw RecipeError(str(weights, ": computes ", model.num_classes, " classes, ", wanted.name,
+                          " has ", data->classes()));
+  }
   if (data->image_size().channels != model.channels) {
-    throw RecipeError(str(weights, ": wants images of ", model.channels, " channels, ", data_name,
+    throw RecipeError(str(weights, ": wants images of ", model.channels, " channels, ", wanted.name,
                           " has ", data->image_size().channels));
   }
-  std::vector<int64_t> all(static_cast<size_t>(data->size()));
-  for (size_t i = 0; i < all.size(); ++i) all[i] = static_cast<int64_t>(i);
-  Loader loader(data, all,
-                {.batch_size = 250,
-                 .workers = 1,
-                 .mean = network->preprocessing.mean,
-                 .std = network->preprocessing.std,
-                 .input = input_of(*network, *data)});
-  const Accuracy a = evaluate(*network, loader);
+  const int64_t count = std::min(limit.value_or(data->size()), data->size());
+  std::vector<int64_t> chosen;
+  for (int64_t i = 0; i < count; ++i) chosen.push_back(i * data->size() / count);
+  return std::make_unique<Loader>(data, chosen,
+                                  LoaderOptions{.batch_size = batch_size,
+                                                .workers = 1,
+                                                .mean = network.preprocessing.mean,
+                                                .std = network.preprocessing.std,
+                                                .input = input_of(network, *data)});
+}
+
+ExitCode eval(const std::string& weights, const TestData& data) {
+  if (data.threads > 0) set_num_threads(data.threads);
+  const std::unique_ptr<Network> network = Network::load(weights);
+  const std::unique_ptr<Loader> loader = test_loader(*network, weights, data, 250);
+  const Accuracy a = evaluate(*network, *loader);
   std::cout << "* Acc@1 " << fixed(a.top1_percent, 3) << " Acc@5 " << fixed(a.top5_percent, 3)
             << " loss " << fixed(a.loss, 3) << '\n';
+  return ExitCode::kDone;
+}
+
+struct ExportArguments {
+  std::string weights, out, format;
+  TestData data;
+  bool names_data = false;  // --data or --root was given: then noise will not do
+};
+
+constexpr int64_t kCompared = 100;  // images on which an exported file is run
+
+/// Images to compare on, and what they are. The default data set need not fit the network: then
+/// they are noise.
+std::pair<Tensor, std::string> images_to_compare(const Network& network,
+                                                 const ExportArguments& arguments) {
+  try {
+    const auto loader =
+        test_loader(network, arguments.weights, arguments.data, kCompared, kCompared);
+    loader->start(0);
+    if (const std::optional<Batch> batch = loader->next())
+      return {batch->images, "images of " + arguments.data.name};
+  } catch (const Error& error) {
+    const bool does_not_fit = error.code() == ExitCode::kUsage || error.code() == ExitCode::kData;
+    if (arguments.names_data || !does_not_fit) throw;
+  }
+  const ModelOptions& model = network.architecture().options;
+  const Random noise(0, "", "export.noise");
+  return {noise.normal({kCompared, model.channels, model.image_size, model.image_size}, {}),
+          "images of noise"};
+}
+
+ExitCode export_file(const ExportArguments& arguments) {
+  const std::string& out = arguments.out;
+  if (arguments.format.empty() && !out.ends_with(".onnx")) {
+    throw RecipeError(str(
+        out, ": expected a name that ends in .onnx, or --format onnx: no other is written yet"));
+  }
+  if (arguments.data.threads > 0) set_num_threads(arguments.data.threads);
+  const std::unique_ptr<Network> network = Network::load(arguments.weights);
+  const auto [images, what] = images_to_compare(*network, arguments);
+  const OnnxReport r = export_onnx(*network, out, images);
+  std::cout << out << ": ONNX, opset 17, " << r.nodes << " nodes, " << with_thousands(r.parameters)
+            << " parameters, " << human_bytes(static_cast<double>(r.bytes))
+            << "; read back: structure, shapes and values are right\n";
+  if (r.runtime.empty()) {
+    std::cout << "not run: " << r.why_not << '\n';
+  } else {
+    std::cout << r.runtime << ", " << r.images << ' ' << what << ": outputs differ by at most "
+              << fmt::format("{:.1e}", r.difference)
+              << " of the largest, the class is the same for " << r.same_class << '\n';
+  }
   return ExitCode::kDone;
 }
 
@@ -168,6 +244,7 @@ std::optional<std::string> take_resume(std::vector<std::string>& arguments) {
 }  // namespace
 
 int run_command(int argc, char** argv) {
+  std::signal(SIGXFSZ, SIG_IGN);  // a file that grows too long is an error with a name
   CLI::App app(
       "Trains vision networks and makes them smaller while they train.\n\nExample: vtrain "
       "recipes/deit_dynamicvit.yaml");
@@ -197,13 +274,27 @@ int run_command(int argc, char** argv) {
       app.add_subcommand("eval",
                          "accuracy of a weights file on the test split\nExample: vtrain eval "
                          "runs/last/sparse.safetensors");
-  std::string weights, data_name = "fashion_mnist", root;
-  int threads = 0;
+  std::string weights;
+  TestData test_data;
   eval_app->add_option("weights", weights, "a weights file")->required();
-  eval_app->add_option("--data", data_name, "the data set")->capture_default_str();
-  eval_app->add_option("--root", root, "its folder");
-  eval_app->add_option("--threads", threads, "threads; 0: all cores");
-  eval_app->callback([&] { code = eval(weights, data_name, root, threads); });
+  test_data.add_to(*eval_app);
+  eval_app->callback([&] { code = eval(weights, test_data); });
+
+  CLI::App* const export_app =
+      app.add_subcommand("export",
+                         "write a network for other runtimes, read it back, run it and "
+                         "compare\nExample: vtrain export "
+                         "runs/last/sparse.safetensors sparse.onnx");
+  ExportArguments exported;
+  export_app->add_option("weights", exported.weights, "a weights file")->required();
+  export_app->add_option("out,--out", exported.out, "the file to write, .onnx")->required();
+  export_app->add_option("--format", exported.format, "what to write; else as the name ends")
+      ->check(CLI::IsMember({"onnx"}));
+  exported.data.add_to(*export_app);
+  export_app->callback([&] {
+    exported.names_data = export_app->count("--data") + export_app->count("--root") > 0;
+    code = export_file(exported);
+  });
 
   CLI::App* const import_app = app.add_subcommand(
       "import",

@@ -124,8 +124,8 @@ Tensor spread(const Tensor& dy, const Shape& shape, DType dtype, const std::vect
 
 Variable sum(const Variable& x, const std::vector<int>& dims, bool keep_dims) {
   Op op{"sum", {{"keep_dims", keep_dims}}};
-  for (size_t i = 0; i < dims.size(); ++i)
-    op.attributes.emplace_back(str("dim_", i), checked_dim("sum", dims[i], x.shape()));
+  for (size_t i = 0; i < dims.size(); ++i)  // none: all
+    op.attributes.emplace_back(str("axis_", i), checked_dim("sum", dims[i], x.shape()));
   return Variable::from(std::move(op), sum(x.value(), dims, keep_dims), {x},
                         [shape = x.shape(), dtype = x.value().dtype(), dims](const Tensor& dy) {
                           return Grads{spread(dy, shape, dtype, dims)};

@@ -14,7 +14,7 @@ Variable attention(const Variable& qkv, const Variable& mask, const Variable& ke
          {"v_dim", static_cast<double>(options.v_dim)},
          {"scale", options.scale},
          {"mask_eps", options.mask_eps},
-         {"mask_max", static_cast<double>(options.mask_max)}},
+         {"mask_max_is_all", options.mask_max == MaskMax::kAll}},
         samples * options.num_heads * length * length * (options.qk_dim + options.v_dim)};
   return Variable::from(std::move(op), saved.out, {qkv, mask, key_bias},
                         [qkv = Saved(qkv.value()), m = Saved(m), bias = Saved(bias), saved,

@@ -49,9 +49,9 @@ Variable scatter(const Variable& x, int axis, const Variable& index, const Varia
 namespace {
 SortedVariables recorded(const char* values_name, const char* indices_name, const Variable& x,
                          int axis, SortOrder order, const Sorted& sorted) {
-  const std::vector<std::pair<std::string, double>> attributes{
-      {"axis", axis}, {"order", static_cast<double>(order)}};
-  const Op values{values_name, attributes}, indices{indices_name, attributes};
+  const Op values{values_name,
+                  {{"axis", axis}, {"is_descending", order == SortOrder::kDescending}}},
+      indices{indices_name, values.attributes};
   return {
       Variable::from(values, sorted.values, {x},
                      [index = sorted.indices, axis, shape = x.shape()](const Tensor& dy) {

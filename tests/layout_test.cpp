@@ -64,6 +64,9 @@ const std::vector<Door> kDoors = {
     {{"stb/"},
      [](const std::string& file) { return file == "data/decode_stb.cpp"; },
      "stb_image is included in data/decode_stb.cpp only"},
+    {{"onnx/", "google/protobuf"},
+     [](const std::string& file) { return file == "compress/deploy/onnx/file.cpp"; },
+     "ONNX's library is included in compress/deploy/onnx/file.cpp only"},
     {{"nlohmann/"},
      [](const std::string& file) { return !is_header(file); },
      "nlohmann/json is slow to compile and stays out of headers"},
@@ -230,6 +233,8 @@ TEST_CASE("layout: an outside library included beside its door is found") {
   CHECK(include_errors("recipes/x.cpp", "#include <yaml-cpp/yaml.h>\n").empty());
   CHECK(include_errors("tensor/ops/x.cpp", "#include <cuda_runtime.h>\n").size() == 1);
   CHECK(include_errors("tensor/ops/x_cuda.cpp", "#include <cuda_runtime.h>\n").empty());
+  CHECK(include_errors("compress/deploy/onnx.cpp", "#include <onnx/onnx_pb.h>\n").size() == 1);
+  CHECK(include_errors("compress/deploy/onnx/file.cpp", "#include <onnx/onnx_pb.h>\n").empty());
   CHECK(include_errors("train/x.h", "#include <nlohmann/json.hpp>\n").size() == 1);
   CHECK(include_errors("data/x.cpp", "#include <jpeglib.h>\n").size() == 1);
   CHECK(include_errors("data/x.cpp", "#include <stb/stb_image.h>\n").size() == 1);

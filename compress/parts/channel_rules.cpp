@@ -271,7 +271,7 @@ void sum(Channels& c, const Node& node) {
   bool has_dims = false, keeps = false;
   for (const auto& [name, value] : node.op.attributes) {
     if (name == "keep_dims") keeps = value != 0;
-    if (!name.starts_with("dim_")) continue;
+    if (!name.starts_with("axis_")) continue;
     is_summed[static_cast<size_t>(value)] = 1;
     has_dims = true;
   }

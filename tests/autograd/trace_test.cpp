@@ -8,6 +8,7 @@
 
 #include "autograd/arithmetic.h"
 #include "autograd/attention.h"
+#include "autograd/indexing.h"
 #include "autograd/linear.h"
 #include "autograd/normalize.h"
 #include "autograd/tokens.h"
@@ -132,6 +133,29 @@ TEST_CASE("trace: attributes say what shapes do not") {
   CHECK(trace.records()[0].op.attributes[0] == std::pair<std::string, double>{"dim", -1});
   patchify(Variable(zeros({1, 1, 4, 4})), 2);
   CHECK(trace.records()[1].op.attributes[0] == std::pair<std::string, double>{"patch", 2});
+  using Attributes = std::vector<std::pair<std::string, double>>;
+  sum(Variable(zeros({2, 3, 3})), {-1, 0}, true);
+  CHECK(trace.records()[2].op.attributes ==
+        Attributes{{"keep_dims", 1}, {"axis_0", 2}, {"axis_1", 0}});
+  sum(Variable(zeros({2, 3})));
+  CHECK(trace.records()[3].op.attributes == Attributes{{"keep_dims", 0}});
+  top_k(Variable(zeros({2, 3})), 1, -1, SortOrder::kAscending);
+  for (const size_t i : {4, 5}) {
+    CHECK(trace.records()[i].op.attributes == Attributes{{"axis", 1}, {"is_descending", 0}});
+  }
+  attention(Variable(zeros({1, 2, 6})), {}, {},
+            {.num_heads = 1,
+             .qk_dim = 2,
+             .v_dim = 2,
+             .scale = 1,
+             .mask_eps = 0.5,
+             .mask_max = MaskMax::kAll});
+  CHECK(trace.records()[6].op.attributes == Attributes{{"num_heads", 1},
+                                                       {"qk_dim", 2},
+                                                       {"v_dim", 2},
+                                                       {"scale", 1},
+                                                       {"mask_eps", 0.5},
+                                                       {"mask_max_is_all", 1}});
 }
 
 TEST_CASE("trace: values of a trace stay apart although their makers are gone") {

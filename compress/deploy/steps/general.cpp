@@ -81,13 +81,14 @@ Variable convolved(const Inputs& in, const Node& node, const Shape&) {
 }
 
 Variable attended(const Inputs& in, const Node& node, const Shape&) {
-  return attention(in[0], in[1], in[2],
-                   {.num_heads = integer(node, "num_heads"),
-                    .qk_dim = integer(node, "qk_dim"),
-                    .v_dim = integer(node, "v_dim"),
-                    .scale = attribute(node, "scale"),
-                    .mask_eps = attribute(node, "mask_eps"),
-                    .mask_max = static_cast<MaskMax>(integer(node, "mask_max"))});
+  return attention(
+      in[0], in[1], in[2],
+      {.num_heads = integer(node, "num_heads"),
+       .qk_dim = integer(node, "qk_dim"),
+       .v_dim = integer(node, "v_dim"),
+       .scale = attribute(node, "scale"),
+       .mask_eps = attribute(node, "mask_eps"),
+       .mask_max = integer(node, "mask_max_is_all") != 0 ? MaskMax::kAll : MaskMax::kKept});
 }
 
 Variable batch_normalised(const Inputs& in, const Node& node, const Shape&) {
@@ -101,7 +102,7 @@ Variable batch_normalised(const Inputs& in, const Node& node, const Shape&) {
 Variable summed(const Inputs& in, const Node& node, const Shape&) {
   std::vector<int> dims;
   for (const auto& [name, axis] : node.op.attributes) {
-    if (name.starts_with("dim_")) dims.push_back(static_cast<int>(axis));
+    if (name.starts_with("axis_")) dims.push_back(static_cast<int>(axis));
   }
   return sum(in[0], dims, attribute(node, "keep_dims") != 0);
 }
@@ -204,7 +205,9 @@ Variable rolled(const Inputs& in, const Node& node, const Shape&) {
   return roll(in[0], axes, shifts);
 }
 
-SortOrder order_of(const Node& node) { return static_cast<SortOrder>(integer(node, "order")); }
+SortOrder order_of(const Node& node) {
+  return integer(node, "is_descending") != 0 ? SortOrder::kDescending : SortOrder::kAscending;
+}
 SortedVariables sorted(const Inputs& in, const Node& node) {
   return sort(in[0], number(node, "axis"), order_of(node));
 }

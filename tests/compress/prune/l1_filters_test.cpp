@@ -2,8 +2,8 @@
 #include <doctest/doctest.h>
 
 #include <algorithm>
-#include <csignal>
 #include <cmath>
+#include <csignal>
 
 #include "compress/edit.h"
 #include "compress/parts/importance.h"
@@ -190,7 +190,8 @@ TEST_CASE("l1_filters: a budget of multiply-adds is met within 1 % by the networ
   phase.steps(1);
 }
 
-TEST_CASE("l1_filters: iterative cuts one layer behind every retraining, optimizer state included") {
+TEST_CASE(
+    "l1_filters: iterative cuts one layer behind every retraining, optimizer state included") {
   TestPhase phase(compress("rate: 0.5, order: iterative"),
                   {"phases.dense.model.name=vgg_bn_28", "phases.sparse.model.name=vgg_bn_28",
                    "phases.sparse.train.epochs=3", "phases.sparse.optim.momentum=0.9",
@@ -240,8 +241,8 @@ TEST_CASE("l1_filters: a run that is killed between its cuts ends in the same by
   const ProcessResult whole = run_vtrain(arguments("whole"));
   REQUIRE_MESSAGE(whole.exit_code == 0, whole.errors);
   for (const int64_t step : {int64_t{7}, int64_t{12}}) {
-    const ProcessResult killed =
-        run_vtrain_until(arguments("killed"), [&] { return newest_step(folder / "killed") >= step; }, SIGKILL);
+    const ProcessResult killed = run_vtrain_until(
+        arguments("killed"), [&] { return newest_step(folder / "killed") >= step; }, SIGKILL);
     CHECK(killed.exit_code == 128 + SIGKILL);
   }
   const ProcessResult resumed = run_vtrain(arguments("killed"));
