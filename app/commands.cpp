@@ -7,20 +7,25 @@
 #include <csignal>
 #include <filesystem>
 #include <iostream>
+#include <sstream>
 
 #include "compress/deploy/onnx.h"
+#include "compress/deploy/plan.h"
 #include "data/dataset.h"
+#include "nn/graph.h"
 #include "nn/import.h"
 #include "recipes/recipe.h"
 #include "tensor/parallel.h"
+#include "train/environment.h"
 #include "train/evaluate.h"
+#include "train/report.h"
 #include "train/table.h"
 #include "train/trainer.h"
 
 namespace vtrain {
 namespace {
 
-constexpr const char* kVerbs[] = {"train", "eval", "export", "check", "list", "import"};
+constexpr const char* kVerbs[] = {"train", "eval", "bench", "export", "check", "list", "import"};
 
 /// "recipes/deit_dynamicvit.yaml" -> "deit_dynamicvit": the name of its run folder.
 std::string stem(const std::string& path) { return std::filesystem::path(path).stem().string(); }
@@ -124,6 +129,75 @@ ExitCode eval(const std::string& weights, const TestData& data) {
   const Accuracy a = evaluate(*network, *loader);
   std::cout << "* Acc@1 " << fixed(a.top1_percent, 3) << " Acc@5 " << fixed(a.top5_percent, 3)
             << " loss " << fixed(a.loss, 3) << '\n';
+  return ExitCode::kDone;
+}
+
+struct BenchArguments {
+  std::vector<std::string> weights;
+  int threads = 0;
+  bool shows_layers = false;
+};
+
+/// Time and kernel of every step of a deployed network, for one image.
+void print_layers(Network& network) {
+  const ModelOptions& o = network.architecture().options;
+  Plan plan(network);
+  const Tensor image = Random(0, "", "bench")
+                           .normal({1, o.channels, o.image_size, o.image_size}, {})
+                           .channels_last();
+  constexpr int kRuns = 20;
+  std::vector<double> least = plan.step_seconds(image);
+  for (int i = 0; i < kRuns; ++i) {
+    const std::vector<double> again = plan.step_seconds(image);
+    for (size_t s = 0; s < least.size(); ++s) least[s] = std::min(least[s], again[s]);
+  }
+  std::istringstream lines(plan.describe(1));
+  std::string line;
+  for (const double seconds : least) {
+    if (!std::getline(lines, line)) break;
+    std::cout << fmt::format("{:9.1f} us  ", seconds * 1e6) << line << '\n';
+  }
+}
+
+/// Deployed networks beside one another, measured in turn.
+ExitCode bench(const BenchArguments& arguments) {
+  if (arguments.threads > 0) set_num_threads(arguments.threads);
+  std::vector<std::unique_ptr<Network>> networks;
+  std::vector<Runner> runners;
+  for (const std::string& file : arguments.weights) {
+    networks.push_back(Network::load(file));
+    const ModelOptions& o = networks.back()->architecture().options;
+    runners.push_back(
+        runner_of(*networks.back(),
+                  Random(0, "", "bench").normal({8, o.channels, o.image_size, o.image_size}, {})));
+  }
+  const std::vector<Speed> speeds = measure_speed(runners);
+  Table table({{"network", Align::kLeft},
+               {"MACs"},
+               {"params"},
+               {"file"},
+               {"p50 ms b1"},
+               {"p95 ms b1"},
+               {"images/s b64"},
+               {"memory b64"},
+               {"runs as", Align::kLeft}});
+  for (size_t i = 0; i < networks.size(); ++i) {
+    const Graph graph(*networks[i]);
+    const std::string& file = arguments.weights[i];
+    table.add_row(
+        {file, human_count(static_cast<double>(graph.macs())), with_thousands(graph.params()),
+         human_bytes(static_cast<double>(std::filesystem::file_size(file))),
+         fixed(speeds[i].latency_ms_p50, 3), fixed(speeds[i].latency_ms_p95, 3),
+         fixed(speeds[i].images_per_second, 0),
+         human_bytes(static_cast<double>(speeds[i].peak_memory_bytes)), runners[i].executor});
+  }
+  std::cout << chip_name() << ", " << num_threads() << " threads\n" << table.text();
+  for (size_t i = 0; i < networks.size(); ++i) {
+    if (!runners[i].why_eager.empty())
+      std::cout << arguments.weights[i] << ": not deployed: " << runners[i].why_eager << '\n';
+    else if (arguments.shows_layers)
+      print_layers(*networks[i]);
+  }
   return ExitCode::kDone;
 }
 
@@ -279,6 +353,16 @@ int run_command(int argc, char** argv) {
   eval_app->add_option("weights", weights, "a weights file")->required();
   test_data.add_to(*eval_app);
   eval_app->callback([&] { code = eval(weights, test_data); });
+
+  CLI::App* const bench_app = app.add_subcommand(
+      "bench",
+      "deploy weights files, check them against the trained networks, and time them in turn\n"
+      "Example: vtrain bench runs/last/dense.safetensors runs/last/sparse.safetensors");
+  BenchArguments benched;
+  bench_app->add_option("weights", benched.weights, "weights files")->required();
+  bench_app->add_option("--threads", benched.threads, "threads; 0: all cores");
+  bench_app->add_flag("--layers", benched.shows_layers, "the time of every step for one image");
+  bench_app->callback([&] { code = bench(benched); });
 
   CLI::App* const export_app =
       app.add_subcommand("export",

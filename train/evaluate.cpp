@@ -9,15 +9,23 @@ namespace vtrain {
 
 Accuracy evaluate(Network& network, Loader& loader,
                   const std::function<void(const Pass&)>& before) {
+  return evaluate(
+      [&](const Tensor& images, int64_t first_sample) {
+        Pass pass;
+        pass.first_sample = first_sample;
+        if (before) before(pass);
+        return network.forward(images, pass).logits.value();
+      },
+      loader);
+}
+
+Accuracy evaluate(const LogitsOf& logits_of, Loader& loader) {
   Accuracy result;
   int64_t top1 = 0, top5 = 0;
   double loss = 0;
   loader.start(0);
   while (const std::optional<Batch> batch = loader.next()) {
-    Pass pass;
-    pass.first_sample = result.samples;
-    if (before) before(pass);
-    const Tensor logits = network.forward(batch->images, pass).logits.value();
+    const Tensor logits = logits_of(batch->images, result.samples);
     for (const int64_t rank : label_ranks(logits, batch->labels)) {
       top1 += rank < 1 ? 1 : 0;
       top5 += rank < 5 ? 1 : 0;

@@ -15,6 +15,12 @@ struct Accuracy {
   int64_t samples = 0;
 };
 
+/// images (N, C, H, W) f32, and the position of the first of them among all  ->  logits (N, K).
+using LogitsOf = std::function<Tensor(const Tensor& images, int64_t first_sample)>;
+
+/// Runs one epoch of `loader` through any form of a network.
+Accuracy evaluate(const LogitsOf& logits_of, Loader& loader);
+
 /// Runs one epoch of `loader` in evaluation mode. `before` is called ahead of every forward pass.
 Accuracy evaluate(Network& network, Loader& loader,
                   const std::function<void(const Pass&)>& before = {});

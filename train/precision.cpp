@@ -63,16 +63,45 @@ class FileLock {
   int fd_;
 };
 
-}  // namespace
-
-DType make_choices(const Network& network, int64_t batch_size, Amp amp,
-                   const std::function<void(const std::string&)>& note) {
+/// Where this machine's choices are kept, and what they are measured with.
+struct ChoicesFile {
+  std::filesystem::path folder, file;
+  std::string identity;
+};
+ChoicesFile choices_file() {
   const std::string identity = str(chip_name(), ", ", name_of(cpu_level()), ", ", num_threads(),
                                    " threads, oneDNN ", onednn::version());
   const std::filesystem::path folder = cache_folder();
   std::ostringstream name;
   name << "choices-" << std::hex << XXH64(identity.data(), identity.size(), 0) << ".txt";
-  const std::filesystem::path file = folder / name.str();
+  return {folder, folder / name.str(), identity};
+}
+
+}  // namespace
+
+void share_choices(const std::function<void(const std::string&)>& note) {
+  Choices& choices = Choices::of_process();
+  const auto [folder, file, identity] = choices_file();
+  try {
+    std::error_code ignored;  // if it is not there, opening the file says so
+    std::filesystem::create_directories(folder, ignored);
+    const FileLock lock(folder / "lock");
+    Choices::Table found;
+    try {
+      found = Choices::read(file.string(), identity);
+    } catch (const Error&) {
+      found.clear();  // damaged: it is replaced, and the user was told when it was read first
+    }
+    choices.add(found);
+    if (choices.table() != found) Choices::write(file.string(), identity, choices.table());
+  } catch (const Error& error) {
+    note(str("warning: measured choices are not kept for the next run: ", error.what()));
+  }
+}
+
+DType make_choices(const Network& network, int64_t batch_size, Amp amp,
+                   const std::function<void(const std::string&)>& note) {
+  const auto [folder, file, identity] = choices_file();
   Choices& choices = Choices::of_process();
   try {
     choices.add(Choices::read(file.string(), identity));
@@ -96,21 +125,7 @@ DType make_choices(const Network& network, int64_t batch_size, Amp amp,
   }
   choices.set_measuring(false);
 
-  try {
-    std::error_code ignored;  // if it is not there, opening the file says so
-    std::filesystem::create_directories(folder, ignored);
-    const FileLock lock(folder / "lock");
-    Choices::Table found;
-    try {
-      found = Choices::read(file.string(), identity);
-    } catch (const Error&) {
-      found.clear();  // damaged: it is replaced, and the user was told above
-    }
-    choices.add(found);
-    if (choices.table() != found) Choices::write(file.string(), identity, choices.table());
-  } catch (const Error& error) {
-    note(str("warning: measured choices are not kept for the next run: ", error.what()));
-  }
+  share_choices(note);
   // Read behind the file: a run that measured at the same time may have written first.
   const bool is_bf16 = tries_f32 && tries_bf16 ? choices.table().at(key) == 1 : tries_bf16;
   return is_bf16 ? DType::bf16 : DType::f32;

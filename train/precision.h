@@ -20,4 +20,8 @@ enum class Amp { kAuto, kOff, kBf16 };
 DType make_choices(const Network& network, int64_t batch_size, Amp amp,
                    const std::function<void(const std::string&)>& note);
 
+/// Adds what this process measured to this machine's file, and takes from it what another process
+/// was first to write.
+void share_choices(const std::function<void(const std::string&)>& note);
+
 }  // namespace vtrain

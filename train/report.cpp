@@ -1,8 +1,10 @@
 #include "train/report.h"
 
 #include <cmath>
+#include <memory>
 #include <nlohmann/json.hpp>
 
+#include "compress/deploy/compare.h"
 #include "nn/graph.h"
 #include "tensor/device_memory.h"
 #include "tensor/parallel.h"
@@ -14,39 +16,79 @@
 namespace vtrain {
 namespace {
 
-Tensor random_images(const Network& network, int64_t batch) {
-  const ModelOptions& o = network.architecture().options;
+Tensor random_images(const Runner& network, int64_t batch) {
+  const ModelOptions& o = network.options;
   return Random(0, "", "measure")
       .normal({batch, o.channels, o.image_size, o.image_size}, {})
       .channels_last()
-      .to(network.device());
+      .to(network.device);
 }
 
-std::vector<Timing> time_in_turn(const std::vector<Network*>& networks, int64_t batch, int rounds) {
+std::vector<Timing> time_in_turn(const std::vector<Runner>& networks, int64_t batch, int rounds) {
   std::vector<Tensor> images;
-  for (const Network* const network : networks) images.push_back(random_images(*network, batch));
+  for (const Runner& network : networks) images.push_back(random_images(network, batch));
   std::vector<std::function<void()>> calls;
-  for (size_t i = 0; i < networks.size(); ++i) {
-    calls.emplace_back([network = networks[i], &x = images[i]] { network->logits(x); });
-  }
+  for (size_t i = 0; i < networks.size(); ++i)
+    calls.emplace_back([&network = networks[i], &x = images[i]] { network.run(x); });
   return measure_interleaved(calls, {.rounds = rounds, .warmup = 3});
 }
 
+/// How far a deployed network in f32 may be from the eager one, relative to the largest logit.
+constexpr double kPlanTolerance = 1e-5;
+
 }  // namespace
 
-std::vector<Speed> measure_speed(const std::vector<Network*>& networks) {
+Runner runner_of(Network& network, const Tensor& images) {
+  Runner runner{.run = [&network](const Tensor& x) { return network.logits(x); },
+                .executor = "eager",
+                .why_eager = {},
+                .device = network.device(),
+                .options = network.architecture().options,
+                .memory = {}};
+  runner.memory = [&network](const Tensor& x) {
+    const Device device = network.device();
+    reset_memory_peak(device);
+    const int64_t before = memory_use(device).in_use;
+    network.logits(x);
+    return memory_use(device).peak - before;
+  };
+  if (network.device() != Device{}) {
+    runner.why_eager = "only the CPU's networks are deployed";
+    return runner;
+  }
+  std::shared_ptr<Plan> plan;
+  try {
+    plan = std::make_shared<Plan>(network);
+  } catch (const Error& error) {  // an op that is not deployed: the network still counts
+    runner.why_eager = error.what();
+    return runner;
+  }
+  const PlanDifference difference = compare(*plan, network, images, kPlanTolerance);
+  if (!(difference.logits <= kPlanTolerance)) {
+    throw Error(
+        str("deployed ", network.architecture().model,
+            ": its logits differ from the trained network's: max |difference| / max "
+            "|logit| ",
+            difference.logits, ", allowed ", kPlanTolerance, "; the first layer that differs is ",
+            difference.first_layer.empty() ? "none" : difference.first_layer),
+        ExitCode::kVerification);
+  }
+  runner.run = [plan](const Tensor& x) { return plan->run(x); };
+  runner.memory = [plan](const Tensor& x) { return plan->memory(x.dim(0)).planned; };
+  runner.executor = "plan f32";
+  runner.eager_plan_max_rel = difference.logits;
+  return runner;
+}
+
+std::vector<Speed> measure_speed(const std::vector<Runner>& networks) {
   std::vector<Speed> speeds(networks.size());
   const std::vector<Timing> single = time_in_turn(networks, 1, 200),
                             many = time_in_turn(networks, 64, 40);
   for (size_t i = 0; i < networks.size(); ++i) {
-    const Device device = networks[i]->device();
-    reset_memory_peak(device);
-    const int64_t before = memory_use(device).in_use;
-    networks[i]->logits(random_images(*networks[i], 64));
     speeds[i] = {.latency_ms_p50 = single[i].p50 * 1e3,
                  .latency_ms_p95 = single[i].p95 * 1e3,
                  .images_per_second = 64 / many[i].p50,
-                 .peak_memory_bytes = memory_use(device).peak - before};
+                 .peak_memory_bytes = networks[i].memory(random_images(networks[i], 64))};
   }
   return speeds;
 }
@@ -97,12 +139,12 @@ Report make_report(const Experiment& e, const std::filesystem::path& folder,
   using Json = nlohmann::ordered_json;
   Report report;
   std::vector<std::unique_ptr<Network>> loaded;
-  std::vector<Network*> networks;
+  std::vector<Runner> runners;
   for (const PhaseConfig& phase : e.phases) {
     const std::filesystem::path file = folder / (phase.name + ".safetensors");
     loaded.push_back(Network::load(file));
-    networks.push_back(loaded.back().get());
-    networks.back()->move_to(e.device);
+    Network& network = *loaded.back();
+    network.move_to(e.device);
     const PhaseData data = open_data(phase, e.seed);
     std::vector<int64_t> all(static_cast<size_t>(data.test->size()));
     for (size_t i = 0; i < all.size(); ++i) all[i] = static_cast<int64_t>(i);
@@ -113,9 +155,21 @@ Report make_report(const Experiment& e, const std::filesystem::path& folder,
                  .std = phase.data.std,
                  .input = data.input,
                  .max_bad = phase.data.max_bad});
+    Loader sample(data.train, data.val_indices.empty() ? data.train_indices : data.val_indices,
+                  {.batch_size = 32,
+                   .mean = phase.data.mean,
+                   .std = phase.data.std,
+                   .input = data.input,
+                   .max_bad = phase.data.max_bad});
+    sample.start(0);
+    runners.push_back(runner_of(network, sample.next()->images));
     NetworkFigures& f = report.networks[phase.name];
-    f.accuracy = evaluate(*networks.back(), test);
-    const Graph graph(*networks.back());
+    f.accuracy = runners.back().why_eager.empty()
+                     ? evaluate([&run = runners.back().run](const Tensor& images,
+                                                            int64_t) { return run(images); },
+                                test)
+                     : evaluate(network, test);
+    const Graph graph(network);
     f.macs = graph.macs();
     f.params = graph.params();
     f.bytes = static_cast<int64_t>(std::filesystem::file_size(file));
@@ -123,8 +177,11 @@ Report make_report(const Experiment& e, const std::filesystem::path& folder,
       f.kind = note->second.kind;
       f.rows = note->second.rows;
     }
+    f.executor = runners.back().executor;
+    if (!runners.back().why_eager.empty())
+      f.rows.emplace_back("not deployed", runners.back().why_eager);
   }
-  const std::vector<Speed> speeds = measure_speed(networks);
+  const std::vector<Speed> speeds = measure_speed(runners);
   for (size_t i = 0; i < e.phases.size(); ++i) {
     NetworkFigures& f = report.networks[e.phases[i].name];
     f.latency_ms_p50 = speeds[i].latency_ms_p50;
@@ -149,6 +206,7 @@ Report make_report(const Experiment& e, const std::filesystem::path& folder,
                                  {"latency_ms_p95", f.latency_ms_p95},
                                  {"images_per_s", f.images_per_second},
                                  {"peak_memory_bytes", f.peak_memory_bytes},
+                                 {"executor", f.executor},
                                  {"kind", f.kind.empty() ? Json(nullptr) : Json(f.kind)}};
   }
   Json pair = nullptr, ratio = nullptr;
@@ -174,6 +232,12 @@ Report make_report(const Experiment& e, const std::filesystem::path& folder,
     masked_compact = std::max(note.masked_compact_max_rel,
                               masked_compact.is_null() ? 0.0 : masked_compact.get<double>());
   }
+  Json eager_plan = nullptr;
+  for (const Runner& runner : runners) {
+    if (!runner.why_eager.empty()) continue;
+    eager_plan =
+        std::max(runner.eager_plan_max_rel, eager_plan.is_null() ? 0.0 : eager_plan.get<double>());
+  }
   std::string amp = "off";
   for (const auto& [phase, note] : notes) {
     if (note.amp != "off") amp = note.amp;
@@ -185,12 +249,14 @@ Report make_report(const Experiment& e, const std::filesystem::path& folder,
       {"chip", chip_name()},
       {"threads", num_threads()},
       {"amp", amp},
-      {"executor", "eager"},
+      {"executor",
+       report.networks.at(e.compact.empty() ? e.phases.back().name : e.compact).executor},
       {"networks", networks_json},
       {"pair", pair},
       {"ratio", ratio},
       {"verified",
        {{"masked_compact_max_rel", masked_compact},
+        {"eager_plan_max_rel", eager_plan},
         {"simulated_deployed_max_lsb", nullptr},
         {"argmax_agree_percent", nullptr}}},
       {"seconds",

@@ -1,6 +1,7 @@
 #pragma once
 
 #include <filesystem>
+#include <functional>
 #include <map>
 #include <string>
 #include <vector>
@@ -16,6 +17,7 @@ struct NetworkFigures {
   int64_t macs = 0, params = 0, bytes = 0, peak_memory_bytes = 0;
   double latency_ms_p50 = 0, latency_ms_p95 = 0;          // batch 1
   double images_per_second = 0;                           // batch 64, median
+  std::string executor;                                   // Runner::executor
   std::string kind;                                       // "" for a network no method touched
   std::vector<std::pair<std::string, std::string>> rows;  // what methods have to say
 };
@@ -36,17 +38,32 @@ struct Report {
   double compact_top1 = 0;
 };
 
-/// Loads the weights that the phases left in `folder`, evaluates them on the test split, measures
-/// latency and throughput of the pair in turn in this process, and compares. `seconds`: of the
-/// whole run, all its processes.
+/// Loads the weights that the phases left in `folder`, deploys them, evaluates and measures the
+/// deployed networks, the pair in turn in this process, and compares. Each deployed network is
+/// compared with its eager one on real images first, layer by layer. `seconds`: of the whole run,
+/// all its processes. Throws Error with exit code 6 where the two forms differ, naming the layer.
 Report make_report(const Experiment& experiment, const std::filesystem::path& folder,
                    const std::map<std::string, PhaseNotes>& notes, double seconds);
+
+/// A network as it runs at the end: deployed, or eager where it cannot be, with the reason.
+struct Runner {
+  std::function<Tensor(const Tensor& images)> run;
+  std::string executor;   // "plan f32" or "eager"
+  std::string why_eager;  // empty for a plan
+  Device device;
+  ModelOptions options;           // sizes of its images
+  double eager_plan_max_rel = 0;  // max |difference| / max |logit| on `images`; 0 if eager
+  /// Bytes of activations for a batch.
+  std::function<int64_t(const Tensor& images)> memory;
+};
+/// `images`: real ones, (N, C, H, W).
+Runner runner_of(Network& network, const Tensor& images);
 
 /// Figures of networks measured in turn: A B A B ...
 struct Speed {
   double latency_ms_p50 = 0, latency_ms_p95 = 0, images_per_second = 0;
   int64_t peak_memory_bytes = 0;
 };
-std::vector<Speed> measure_speed(const std::vector<Network*>& networks);
+std::vector<Speed> measure_speed(const std::vector<Runner>& networks);
 
 }  // namespace vtrain

@@ -302,9 +302,16 @@ std::unique_ptr<Phase> Trainer::make_phase() {
     phase->load(*resumed_, resumed_from_);
     resumed_.reset();
   } else {
-    phase->dtype = make_choices(phase->network(), config.data.batch_size, e_.amp,
-                                [this](const std::string& line) { progress_.note(line); });
+    const auto note = [this](const std::string& line) { progress_.note(line); };
+    const auto choose = [&] {
+      return make_choices(phase->network(), config.data.batch_size, e_.amp, note);
+    };
+    phase->dtype = choose();
+    const std::string before = phase->network().architecture().to_json();
     phase->start();
+    if (phase->network().architecture().to_json() != before)
+      phase->dtype = choose();  // other shapes
+    share_choices(note);        // methods measure too
   }
   step_metrics_->drop_from(steps_before_ + phase->step());
   if (e_.tensorboard && !events_) {

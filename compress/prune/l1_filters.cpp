@@ -12,6 +12,7 @@
 #include <algorithm>
 #include <map>
 
+#include "compress/deploy/latency.h"
 #include "compress/parts/budget.h"
 #include "compress/parts/importance.h"
 #include "compress/parts/path_glob.h"
@@ -47,7 +48,6 @@ class L1Filters final : public Method {
     settings_.max_rate = 1;
     if (has_budget_) budget_ = read_budget(r.section("budget", "in place of rate"));
     if (has_budget_ && is_iterative_) r.fail("order", "iterative goes by rate, not by a budget");
-    if (budget_.latency_ms) r.fail("budget", "latency_ms is not built for l1_filters yet");
     where_ = r.where("layers");
     address_ = r.address();
   }
@@ -68,8 +68,10 @@ class L1Filters final : public Method {
     if (is_iterative_) return;
     const CutGroups groups(run.net());
     const Scores all = scores(run, groups);
+    const MeasuredLatency latency(run.net(), groups);
     cut(run, groups,
-        has_budget_ ? solve_budget(groups, all, budget_, settings_)
+        has_budget_ ? solve_budget(groups, all, budget_, settings_,
+                                   [&](const Cut& c) { return latency.milliseconds(c); })
                     : lowest_scores(groups, all, rate_, settings_));
   }
 
@@ -94,6 +96,9 @@ class L1Filters final : public Method {
 
   void finish(Run& run) override {
     run.report("filters", str(removed_, " of ", removed_ + kept_, " cut"));
+    if (budget_.latency_ms)
+      run.report("latency", str(measure_latency_ms(run.net()), " ms measured at the end, ",
+                                *budget_.latency_ms, " asked"));
   }
 
  private:

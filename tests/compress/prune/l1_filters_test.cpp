@@ -5,6 +5,7 @@
 #include <cmath>
 #include <csignal>
 
+#include "compress/deploy/latency.h"
 #include "compress/edit.h"
 #include "compress/parts/importance.h"
 #include "nn/graph.h"
