@@ -23,13 +23,13 @@ struct Int8Shape {
 };
 
 const std::vector<Int8Shape> kShapes = {
-    {"resnet20 3x3, 16", {64, 16, 32, 32}, {16, 16, 3, 3}, {.padding = 1}},
-    {"resnet20 3x3, 64", {64, 64, 8, 8}, {64, 64, 3, 3}, {.padding = 1}},
-    {"resnet50 3x3, 64", {8, 64, 56, 56}, {64, 64, 3, 3}, {.padding = 1}},
-    {"resnet50 1x1, 256 to 64", {8, 256, 56, 56}, {64, 256, 1, 1}},
-    {"resnet50 3x3, 256", {8, 256, 14, 14}, {256, 256, 3, 3}, {.padding = 1}},
-    {"depthwise 3x3, 144", {8, 144, 56, 56}, {144, 1, 3, 3}, {.padding = 1, .groups = 144}},
-    {"deit-small fc1", {8, 197, 384}, {1536, 384}},
+    {"resnet20 3x3, 16", {8, 16, 32, 32}, {16, 16, 3, 3}, {.padding = 1}},
+    {"resnet20 3x3, 64", {8, 64, 8, 8}, {64, 64, 3, 3}, {.padding = 1}},
+    {"resnet50 3x3, 64", {1, 64, 56, 56}, {64, 64, 3, 3}, {.padding = 1}},
+    {"resnet50 1x1, 256 to 64", {1, 256, 56, 56}, {64, 256, 1, 1}},
+    {"resnet50 3x3, 256", {1, 256, 14, 14}, {256, 256, 3, 3}, {.padding = 1}},
+    {"depthwise 3x3, 144", {1, 144, 56, 56}, {144, 1, 3, 3}, {.padding = 1, .groups = 144}},
+    {"deit-small fc1", {1, 197, 384}, {1536, 384}},
 };
 
 double best_seconds(const std::function<void()>& run) {
