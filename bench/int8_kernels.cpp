@@ -68,7 +68,8 @@ void time_shape(const Int8Shape& s) {
     const Int8Conv2d conv(layer, s.options);
     const Tensor image = plain.channels_last(), image_codes = codes.channels_last();
     Tensor y = conv.run(image_codes);
-    macs = static_cast<double>(y.numel() * (numel_of(s.w) / s.w[0]));
+    macs = static_cast<double>(y.numel()) * static_cast<double>(numel_of(s.w)) /
+           static_cast<double>(s.w[0]);
     int8 = best_seconds([&] { conv.run(image_codes, {}, y); });
     f32 = best_seconds([&] { conv2d(image, w, b, s.options); });
     kernel = conv.implementation(s.x);

@@ -104,7 +104,7 @@ ExactInt8Kernel::ExactInt8Kernel(const int8_t* weight, const Int8Geometry& g)
     weights_.resize(static_cast<size_t>(area * g.c_out));
     for (int64_t o = 0; o < g.c_out; ++o) {
       for (int64_t k = 0; k < area; ++k)
-        weights_[static_cast<size_t>(k * g.c_out + o)] = weight[o * area + k];
+        weights_[static_cast<size_t>(k * g.c_out + o)] = int16_t{weight[o * area + k]};
     }
     return;
   }
@@ -116,7 +116,7 @@ ExactInt8Kernel::ExactInt8Kernel(const int8_t* weight, const Int8Geometry& g)
       for (int64_t k = 0; k < area; ++k) {
         const int64_t tap = k * depth + c;
         const int64_t at = group * columns_ * length_ + (tap / 2 * columns_ + column) * 2 + tap % 2;
-        weights_[static_cast<size_t>(at)] = weight[(o * depth + c) * area + k];
+        weights_[static_cast<size_t>(at)] = int16_t{weight[(o * depth + c) * area + k]};
       }
     }
   }
