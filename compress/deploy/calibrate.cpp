@@ -142,7 +142,7 @@ void make_neutral(Network& network, const Graph& graph, const Graph::Node& bn, c
   const auto set = [&](size_t input, const Tensor& value) {
     network.parameter(graph.value(bn.inputs[input]).parameter).set(value);
   };
-  const Shape shape = bias.shape();
+  const Shape& shape = bias.shape();
   set(1, full(shape, std::sqrt(1 + attribute(bn, "eps"))));
   set(2, bias);
   set(4, zeros(shape));

@@ -30,36 +30,49 @@ IVec pairs(Shorts a, Shorts b) {
 #endif
 }
 
-int32_t sum_of(IVec v) {
-  int32_t sum = 0;
-  for (int lane = 0; lane < kLanes; ++lane) sum += v[lane];
-  return sum;
+/// A pair of x for every lane.
+Shorts pair_everywhere(const int16_t* x) {
+  int32_t pair;
+  __builtin_memcpy(&pair, x, sizeof(pair));
+  return reinterpret_cast<Shorts>(pair - IVec{});
 }
 
-/// `Columns` columns of w at once: a vector of x is read once for all of them.
-template <int Columns>
-void dot(const int16_t* x, const int16_t* w, int64_t length, int32_t* sums) {
-  IVec acc[Columns] = {};
-  for (int64_t k = 0; k < length; k += kShorts) {
-    const Shorts v = load_shorts(x + k);
-#pragma GCC unroll 8
-    for (int j = 0; j < Columns; ++j) acc[j] = acc[j] + pairs(v, load_shorts(w + j * length + k));
+/// `Rows` rows of x by `Vectors` vectors of columns: each lane has a sum of its own.
+template <int Rows, int Vectors>
+void block(const int16_t* x, const int16_t* w, int64_t columns, int64_t length, int32_t* sums) {
+  IVec acc[Rows][Vectors] = {};
+  for (int64_t k = 0; k < length; k += 2, w += 2 * columns) {
+    Shorts weights[Vectors];
+#pragma GCC unroll 4
+    for (int v = 0; v < Vectors; ++v) weights[v] = load_shorts(w + v * kShorts);
+#pragma GCC unroll 4
+    for (int i = 0; i < Rows; ++i) {
+      const Shorts taken = pair_everywhere(x + i * length + k);
+#pragma GCC unroll 4
+      for (int v = 0; v < Vectors; ++v) acc[i][v] = acc[i][v] + pairs(taken, weights[v]);
+    }
   }
-  for (int j = 0; j < Columns; ++j) sums[j] = sum_of(acc[j]);
+  for (int i = 0; i < Rows; ++i) {
+    for (int v = 0; v < Vectors; ++v)
+      __builtin_memcpy(sums + i * columns + v * kLanes, &acc[i][v], sizeof(IVec));
+  }
+}
+
+template <int Vectors>
+void column_block(const int16_t* x, int64_t rows, const int16_t* w, int64_t columns, int64_t length,
+                  int32_t* sums) {
+  int64_t i = 0;
+  for (; i + 4 <= rows; i += 4)
+    block<4, Vectors>(x + i * length, w, columns, length, sums + i * columns);
+  for (; i < rows; ++i) block<1, Vectors>(x + i * length, w, columns, length, sums + i * columns);
 }
 
 void dots(const int16_t* x, int64_t rows, const int16_t* w, int64_t columns, int64_t length,
           int32_t* sums) {
-  constexpr int kBlock = 8;
   int64_t j = 0;
-  for (; j + kBlock <= columns; j += kBlock) {
-    for (int64_t i = 0; i < rows; ++i)
-      dot<kBlock>(x + i * length, w + j * length, length, sums + i * columns + j);
-  }
-  for (; j < columns; ++j) {
-    for (int64_t i = 0; i < rows; ++i)
-      dot<1>(x + i * length, w + j * length, length, sums + i * columns + j);
-  }
+  for (; j + 2 * kLanes <= columns; j += 2 * kLanes)
+    column_block<2>(x, rows, w + 2 * j, columns, length, sums + j);
+  for (; j < columns; j += kLanes) column_block<1>(x, rows, w + 2 * j, columns, length, sums + j);
 }
 
 }  // namespace

@@ -75,11 +75,14 @@ class Int8LayoutMaker {
       paths.push_back(Graph::module_of(n));
     }
     const std::vector<char> is_skipped = matched_by(skip, paths, "skip");
-    for (size_t i = 0; i < products.size(); ++i) {
-      if (is_skipped[i] != 0) continue;
-      const Graph::Node& n = node(products[i]);
-      Int8LayerNodes layer{.path = paths[i], .product = products[i], .input = n.inputs[0]};
-      layer.output = n.output;
+    auto skipped = is_skipped.begin();
+    for (const int product : products) {
+      if (*skipped++ != 0) continue;
+      const Graph::Node& n = node(product);
+      Int8LayerNodes layer{.path = Graph::module_of(n),
+                           .product = product,
+                           .input = n.inputs[0],
+                           .output = n.output};
       take_batch_norm(layer);
       layers_.push_back(layer);
     }
@@ -98,19 +101,20 @@ class Int8LayoutMaker {
   /// Layers in reverse order: the later of two branches comes first.
   void take_sums() {
     std::set<int> taken;
-    for (auto layer = layers_.rbegin(); layer != layers_.rend(); ++layer) {
-      if (node(layer->product).op.name != "conv2d") continue;
-      const int reader = only_reader(layer->output, {"add"});
+    for (size_t i = layers_.size(); i-- > 0;) {
+      Int8LayerNodes& layer = layers_[i];
+      if (node(layer.product).op.name != "conv2d") continue;
+      const int reader = only_reader(layer.output, {"add"});
       if (reader < 0 || taken.contains(reader)) continue;
       const Graph::Node& sum = node(reader);
-      const int other = sum.inputs[0] == layer->output ? sum.inputs[1] : sum.inputs[0];
+      const int other = sum.inputs[0] == layer.output ? sum.inputs[1] : sum.inputs[0];
       if (graph_.is_constant(other) || graph_.shape(other, 2) != graph_.shape(sum.output, 2))
         continue;
       taken.insert(reader);
-      layer->add = reader;
-      layer->shortcut = other;
-      layer->output = sum.output;
-      take_activation(*layer);
+      layer.add = reader;
+      layer.shortcut = other;
+      layer.output = sum.output;
+      take_activation(layer);
     }
   }
 
@@ -177,7 +181,8 @@ class Int8LayoutMaker {
     for (const int value : required_) by_root[root(value)].values.push_back(value);
     for (const int value : sources_) by_root[root(value)].sources.push_back(value);
     std::vector<ScaleGroup> all;
-    for (auto& [own_root, group] : by_root) {
+    for (auto& entry : by_root) {
+      ScaleGroup& group = entry.second;
       const auto every = [&](const auto& holds) {
         return std::ranges::all_of(group.sources, holds);
       };

@@ -39,10 +39,9 @@ struct Int8Epilogue {
   float low = 0, high = 0;  // codes
 
   float real(int32_t sum, int64_t channel, float residual_code) const {
-    const auto o = static_cast<size_t>(channel);
     float f = static_cast<float>(sum);
-    if (!bias.empty()) f += bias[o];
-    f *= scale[o];
+    if (!bias.empty()) f += bias[static_cast<size_t>(channel)];
+    f *= scale[static_cast<size_t>(channel)];
     if (adds_residual)
       f += residual_scale * (residual_code - static_cast<float>(residual_zero_point));
     return std::min(std::max(f, floor), ceiling);
@@ -86,8 +85,19 @@ class ExactInt8Kernel {
            void* y) const;
 
  private:
-  int64_t length_;                // of a row of weights, padded with zeros
-  std::vector<int16_t> weights_;  // (O, kh, kw, C / groups)
+  template <class T>
+  void products(const Int8Geometry& g, const Int8Epilogue& e, const T* x, const void* residual,
+                void* y) const;
+  template <class T>
+  void depthwise(const Int8Geometry& g, const Int8Epilogue& e, const T* x, const void* residual,
+                 void* y) const;
+
+  bool is_depthwise_;
+  int64_t length_;   // taps of a sum, made even
+  int64_t columns_;  // output channels of a group, padded; all channels if depthwise
+  /// A group behind the other, as Int8DotsSimd reads them, taps in the order (kh, kw, C / groups);
+  /// depthwise: (kh, kw, O).
+  std::vector<int16_t> weights_;
 };
 
 /// A primitive of oneDNN for one geometry.

@@ -8,10 +8,17 @@
 namespace vtrain {
 namespace {
 
+/// Large images make the same ops, only slower.
+ModelOptions small_options(const std::string& model) {
+  ModelOptions options = find_model(model).usual;
+  options.image_size = std::min<int64_t>(options.image_size, 64);
+  return options;
+}
+
 /// Layout of a model, with its ops by scope.
 struct LaidOut {
   explicit LaidOut(const std::string& model, const std::vector<std::string>& skip = {})
-      : network({.model = model, .options = find_model(model).usual, .parts = {}}),
+      : network({.model = model, .options = small_options(model), .parts = {}}),
         graph(network),
         layout(int8_layout(graph, skip)) {}
 
