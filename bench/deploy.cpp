@@ -85,7 +85,8 @@ void run(const Arguments& a) {
   Choices::of_process().set_measuring(false);
   if (a.is_profile) return run_profile(plan, images);
 
-  std::vector<double> seconds, cpu_seconds;  // the latter of all threads: for a machine that is shared
+  std::vector<double> seconds,
+      cpu_seconds;  // the latter of all threads: for a machine that is shared
   const Clock::time_point began = Clock::now();
   while (seconds.size() < 5 || (seconds_since(began) < a.seconds && seconds.size() < 2000)) {
     const Clock::time_point step = Clock::now();

@@ -15,8 +15,8 @@ struct PlanOptions {
   DType dtype = DType::f32;
   /// A larger batch is computed in runs of so many images, so that what one layer writes is still
   /// in cache when the next one reads it. 0: two for each thread, but at least 4. (16 images on one
-  /// AVX-512 core with 2 MiB of L2, in runs of 1, 4, 16: ResNet-50 902, 859, 878 ms, MobileNetV2 95,
-  /// 93, 111, DeiT-S 997, 996, 1029.)
+  /// AVX-512 core with 2 MiB of L2, in runs of 1, 4, 16: ResNet-50 902, 859, 878 ms, MobileNetV2
+  /// 95, 93, 111, DeiT-S 997, 996, 1029.)
   int64_t images_at_once = 0;
 };
 

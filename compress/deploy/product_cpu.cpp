@@ -294,9 +294,8 @@ std::unique_ptr<PlanCall> bind_convolution(const ProductWeights& weights,
                                            const ProductOperands& operands, PlanScratch& scratch) {
   // 1x1 kernels too: as a matmul they take the same time within 2 % (every one of ResNet-50 and
   // MobileNetV2 at batch 1, f32, one AVX-512 core), so there is nothing to choose.
-  return named(text_of(weights, epilogue, operands), [&] {
-    return convolution_call(weights, options, epilogue, operands, scratch);
-  });
+  return named(text_of(weights, epilogue, operands),
+               [&] { return convolution_call(weights, options, epilogue, operands, scratch); });
 }
 
 }  // namespace vtrain
