@@ -4,6 +4,7 @@
 
 #include "autograd/activation.h"
 #include "autograd/arithmetic.h"
+#include "autograd/conv2d.h"
 #include "autograd/indexing.h"
 #include "autograd/linear.h"
 #include "autograd/local_response_norm.h"
@@ -69,6 +70,39 @@ TEST_CASE("plan: arithmetic and activations on their own") {
     return activation(ActivationKind::kSilu, x) + activation(ActivationKind::kHardSwish, x) +
            activation(ActivationKind::kHardSigmoid, x) + activation(ActivationKind::kGeluTanh, x) +
            activation(ActivationKind::kTanh, x) + leaky_relu(x, 0.2) + sigmoid(x) + relu6(x * 4.0);
+  });
+}
+
+/// A number in the network: the same in every pass.
+Variable weight(const Shape& shape) {
+  return Variable(Random(5, "", "weight").uniform(shape, {})) * 0.1 - 0.05;
+}
+
+TEST_CASE("plan: every activation behind a product happens in its pass") {
+  check_tokens([](const Variable& x) {
+    const Variable w = weight({64, 64});
+    const auto f = [&](ActivationKind kind) { return activation(kind, linear(x, w, {})); };
+    return f(ActivationKind::kSilu) + f(ActivationKind::kHardSwish) +
+           f(ActivationKind::kHardSigmoid) + f(ActivationKind::kGeluTanh) +
+           f(ActivationKind::kTanh) + leaky_relu(linear(x, w, {}), 0.2) +
+           sigmoid(linear(x, w, {})) + relu6(linear(x * 9.0, w, {})) + gelu(linear(x, w, {})) +
+           relu(linear(x, w, {})) * x;
+  });
+}
+
+TEST_CASE("plan: a residual that is read again later is added without being written over") {
+  check_tokens([](const Variable& x) {
+    const Variable wide = x * 2.0;
+    return (linear(x, weight({64, 64}), {}) + wide) * wide;
+  });
+  check_images([](const Variable& x) {
+    const Variable wide = x * 2.0;
+    const Variable y = conv2d(x, weight({8, 8, 3, 3}), {}, {.padding = 1}) + wide;
+    return relu(y) - wide;
+  });
+  check_images([](const Variable& x) {  // depthwise
+    const Variable y = conv2d(x, weight({8, 1, 3, 3}), {}, {.padding = 1, .groups = 8}) + x;
+    return relu6(y) - x;
   });
 }
 
