@@ -34,7 +34,7 @@ double seconds_since(Clock::time_point begin) {
 
 struct Arguments {
   std::string model, mode = "plan";
-  int64_t batch = 1, at_once = PlanOptions{}.images_at_once;
+  int64_t batch = 1, at_once = 0;  // 0: the plan's choice
   DType dtype = DType::f32;
   int threads = 2;
   double seconds = 5;
@@ -69,7 +69,7 @@ void run(const Arguments& a) {
   const Tensor images = Random(1, "", "bench")
                             .normal({a.batch, o.channels, o.image_size, o.image_size}, {})
                             .channels_last();
-  Choices::of_process().set_measuring(true);
+  Choices::of_process().set_measuring(a.mode == "eager");
   Plan plan(network, {.dtype = a.dtype, .images_at_once = a.at_once});
   const bool is_plan = a.mode == "plan";
   Pass pass;
@@ -96,20 +96,18 @@ void run(const Arguments& a) {
     cpu_seconds.push_back(static_cast<double>(std::clock() - cpu) / CLOCKS_PER_SEC);
   }
   const Timing timing = timing_of(seconds);
-  const Plan::Memory memory = plan.memory(std::min(a.batch, a.at_once));
   std::cout << Json{{"program", "vtrain"},
                     {"mode", a.mode},
                     {"model", a.model},
                     {"batch", a.batch},
                     {"dtype", name_of(a.dtype)},
-                    {"at_once", a.at_once},
                     {"threads", num_threads()},
                     {"ms", timing.p50 * 1e3},
                     {"min_ms", timing.min * 1e3},
                     {"cpu_ms", timing_of(cpu_seconds).p50 * 1e3},
                     {"min_cpu_ms", timing_of(cpu_seconds).min * 1e3},
                     {"images_per_s", static_cast<double>(a.batch) / timing.p50},
-                    {"planned_mib", static_cast<double>(memory.planned) / (1 << 20)},
+                    {"planned_mib", static_cast<double>(plan.memory(a.batch).planned) / (1 << 20)},
                     {"runs", seconds.size()}}
                    .dump()
             << std::endl;
@@ -148,7 +146,7 @@ int main_of(const std::vector<std::string>& words) {
       return usage();
     }
   }
-  if (a.batch < 1 || a.at_once < 1 || a.threads < 1) return usage();
+  if (a.batch < 1 || a.at_once < 0 || a.threads < 1) return usage();
   set_num_threads(a.threads);
   run(a);
   return 0;

@@ -45,6 +45,11 @@ Graph::Graph(Network& network, DType dtype) : params_(network.parameter_count())
       two.trace.values().size() != count)
     refuse(network, "numbers of ops differ");
 
+  for (size_t i = 0; i < one.trace.records().size(); ++i) {
+    const Op &a = one.trace.records()[i].op, &b = two.trace.records()[i].op;
+    if (a.name != b.name || a.attributes != b.attributes)
+      refuse(network, str("op ", i, ", ", a.name, " and ", b.name, ", or their attributes"));
+  }
   for (size_t i = 0; i < count; ++i) {
     const Value &a = one.trace.values()[i], &b = two.trace.values()[i];
     if (a.shape.size() != b.shape.size() || a.producer != b.producer)

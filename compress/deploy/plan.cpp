@@ -92,6 +92,11 @@ struct Plan::Parts {
   PlanScratch scratch;
   std::list<BoundProgram> sizes;  // last used first
 
+  int64_t images_at_once() const {
+    return options.images_at_once > 0 ? options.images_at_once
+                                      : std::max<int64_t>(4, 2 * num_threads());
+  }
+
   BoundProgram& of_batch(int64_t batch) {
     const auto found = std::find_if(sizes.begin(), sizes.end(), [&](const BoundProgram& b) {
       return b.batch == batch && b.threads == num_threads();
@@ -132,8 +137,8 @@ Plan::Plan(Network& network, const PlanOptions& options) : parts_(std::make_uniq
     throw Error(str("plan of ", model, ": dtype bf16: expected a CPU that multiplies bf16, got ",
                     onednn::version()));
   }
-  if (options.images_at_once < 1) {
-    throw Error(str("plan of ", model, ": images_at_once: expected at least 1, got ",
+  if (options.images_at_once < 0) {
+    throw Error(str("plan of ", model, ": images_at_once: expected at least 0, got ",
                     options.images_at_once));
   }
   if (network.device() != Device{})
@@ -149,10 +154,10 @@ Plan& Plan::operator=(Plan&&) noexcept = default;
 
 Tensor Plan::run(const Tensor& images) {
   parts_->check(images);
-  const int64_t count = images.dim(0);
+  const int64_t count = images.dim(0), at_once = parts_->images_at_once();
   Tensor logits;
-  for (int64_t begin = 0; begin < count; begin += parts_->options.images_at_once) {
-    const int64_t end = std::min(count, begin + parts_->options.images_at_once);
+  for (int64_t begin = 0; begin < count; begin += at_once) {
+    const int64_t end = std::min(count, begin + at_once);
     BoundProgram& b = parts_->of_batch(end - begin);
     parts_->images_of(b).copy_from(images.slice(0, begin, end));
     for (const std::unique_ptr<PlanCall>& call : b.calls) {

@@ -1,6 +1,7 @@
 #include "compress/deploy/plan_graph.h"
 
 #include <algorithm>
+#include <map>
 #include <set>
 
 namespace vtrain {
@@ -140,6 +141,27 @@ std::vector<Graph::Node> narrowed(PlanGraph& graph, Graph::Node node, const RowR
   return result;
 }
 
+/// Takes out slices that are all of their input, so that they part no product from its sum.
+void drop_whole_slices(PlanGraph& graph) {
+  std::map<int, int> same;  // what a dropped slice gave -> what it read
+  std::vector<Graph::Node> kept;
+  for (Graph::Node& node : graph.nodes) {
+    for (int& v : node.inputs) {
+      if (const auto found = same.find(v); found != same.end()) v = found->second;
+    }
+    const PlanValue& y = graph.value(node.output);
+    const bool is_whole = node.op.name == "slice" && !y.is_output &&
+                          y.shape == graph.value(node.inputs[0]).shape &&
+                          y.grows == graph.value(node.inputs[0]).grows;
+    if (is_whole) {
+      same[node.output] = node.inputs[0];
+    } else {
+      kept.push_back(std::move(node));
+    }
+  }
+  graph.nodes = std::move(kept);
+}
+
 }  // namespace
 
 void narrow(PlanGraph& graph) {
@@ -158,6 +180,7 @@ void narrow(PlanGraph& graph) {
     const auto at = graph.nodes.begin() + static_cast<std::ptrdiff_t>(n);
     graph.nodes.insert(graph.nodes.erase(at), in_place.begin(), in_place.end());
   }
+  drop_whole_slices(graph);
 }
 
 void turn_patches(PlanGraph& graph) {

@@ -26,7 +26,7 @@ class Lowering {
 
   Program run() {
     for (const Graph::Node& node : nodes_) {
-      check_inputs(node);
+      check(node);
       add(node);
     }
     probe();
@@ -37,7 +37,7 @@ class Lowering {
  private:
   PlanValue& value(int v) { return program_.values[static_cast<size_t>(v)]; }
 
-  void check_inputs(const Graph::Node& node) {
+  void check(const Graph::Node& node) {
     for (const int v : node.inputs) {
       if (v < 0 || v == program_.images || value(v).constant.defined() ||
           maker_[static_cast<size_t>(v)] != nullptr)
@@ -46,6 +46,13 @@ class Lowering {
                       ": expected values that follow from the images, got one ", value(v).shape,
                       " read by ", node.op.name,
                       " that is drawn anew for every image: a random choice cannot be deployed"));
+    }
+    // A batch is cut into runs, so its images must not know of each other.
+    const Shape& grows = value(node.output).grows;
+    if (std::count(grows.begin(), grows.end(), 0) == static_cast<std::ptrdiff_t>(grows.size())) {
+      throw Error(str("deploy: layer ", Graph::module_of(node),
+                      ": expected ops that treat each image alone, got ", node.op.name,
+                      " whose result ", value(node.output).shape, " is one for the whole batch"));
     }
   }
 

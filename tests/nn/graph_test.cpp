@@ -4,6 +4,7 @@
 
 #include <cmath>
 
+#include "autograd/arithmetic.h"
 #include "nn/layers/block.h"
 #include "nn/module_registry.h"
 
@@ -108,6 +109,34 @@ TEST_CASE("graph: batch norm names its running statistics") {
     ++norms;
   }
   CHECK(norms == 19);
+}
+
+/// x over the number of images.
+class OverCount final : public Module {
+ public:
+  Variable forward(const Variable& x, const Pass&) override {
+    return x * (1 / static_cast<double>(x.dim(0)));
+  }
+};
+
+TEST_CASE("graph: a network whose ops depend on the number of images is refused") {
+  Network network({.model = "deit_micro_patch4_28", .options = {}, .parts = {}});
+  network.set_part("blocks.2.in", std::make_shared<OverCount>());
+  CHECK_THROWS_WITH_AS(Graph{network}, doctest::Contains("multiply_scalar"), Error);
+}
+
+TEST_CASE("graph: in bf16 images come and logits leave in f32") {
+  Network network({.model = "deit_micro_patch4_28", .options = {}, .parts = {}});
+  const Graph graph(network, DType::bf16);
+  CHECK(graph.value(graph.images()).dtype == DType::f32);
+  CHECK(graph.value(graph.logits()).dtype == DType::f32);
+  int products = 0;
+  for (const Graph::Node& node : graph.nodes()) {
+    if (node.op.name != "linear") continue;
+    CHECK(graph.value(node.inputs[0]).dtype == DType::bf16);
+    ++products;
+  }
+  CHECK(products == 6 * 4 + 2);
 }
 
 TEST_CASE("graph: a part that keeps tokens is described with its integer ops") {

@@ -13,7 +13,6 @@ Tensor reshaped(const Graph::Node&, const Tensor& x, const Shape& shape) {
 Tensor transposed(const Graph::Node& node, const Tensor& x, const Shape&) {
   return x.transpose(static_cast<int>(integer(node, "a")), static_cast<int>(integer(node, "b")));
 }
-/// An end that grows with the batch is that of the whole axis.
 Tensor sliced(const Graph::Node& node, const Tensor& x, const Shape&) {
   return x.slice(static_cast<int>(integer(node, "axis")), integer(node, "begin"),
                  integer(node, "end"));
@@ -53,20 +52,8 @@ StepMaker maker(ViewFunction view) {
   };
 }
 
-/// Slices along the batch would cut images away, which a plan for any number of them cannot.
-std::unique_ptr<PlanStep> slice_step(const Graph::Node& node, const PlanValues& values) {
-  const auto axis =
-      static_cast<size_t>(checked_dim("slice", static_cast<int>(integer(node, "axis")),
-                                      values[static_cast<size_t>(node.inputs[0])].shape));
-  if (values[static_cast<size_t>(node.inputs[0])].grows[axis] != 0) {
-    throw Error(str("deploy: layer ", Graph::module_of(node),
-                    ": expected slices within an image, got one along the batch"));
-  }
-  return std::make_unique<ViewStep>(node, sliced);
-}
-
 const RegisteredStep registered[] = {
-    {"reshape", maker(reshaped)}, {"transpose", maker(transposed)}, {"slice", slice_step}};
+    {"reshape", maker(reshaped)}, {"transpose", maker(transposed)}, {"slice", maker(sliced)}};
 
 }  // namespace
 }  // namespace vtrain

@@ -172,6 +172,7 @@ TEST_CASE("plan: batch norm, sums and activations happen inside the products") {
   CAPTURE(blocks);
   CHECK(blocks.find("blocks.0.mlp.fc1 + blocks.0.mlp.act: matmul") != std::string::npos);
   CHECK(blocks.find("blocks.0.attn.proj + blocks.0: matmul") != std::string::npos);
+  CHECK(blocks.find("blocks.3.mlp.fc2 + blocks.3: matmul") != std::string::npos);
 }
 
 TEST_CASE("plan: memory serves several layers") {
