@@ -43,18 +43,12 @@ std::string rms_norm(OnnxWriter& w) {
   return w.has(1) ? w("Mul", {y, w.input(1)}) : y;
 }
 
-/// LRN of an odd size is ours. Of an even one its window lies one channel further, and runtimes
-/// refuse it: then channels are averaged as rows of an image.
+/// Channels are averaged as rows of an image. ONNX has LRN, but runtimes refuse an even size, whose
+/// window lies one channel further there, and its reference evaluator computes the first channels
+/// only.
 std::string local_response_norm(OnnxWriter& w) {
   const int64_t size = w.integer("size");
   const std::string x = w.input(0);
-  if (size % 2 == 1) {
-    return w("LRN", {x},
-             {{"size", size},
-              {"alpha", w.real("alpha")},
-              {"beta", w.real("beta")},
-              {"bias", w.real("k")}});
-  }
   const Shape shape = w.shape(0);
   const std::string squares =
       w.reshaped(w("Mul", {x, x}), {shape[0], 1, shape[1], shape[2] * shape[3]});

@@ -23,7 +23,7 @@ namespace {
 
 /// Arguments: model, file of f32 images, their shape, batch, threads, file for the results, which
 /// are written batch by batch, output by output, as f32. Prints the runtime's name. Exits with
-/// kNoRuntime if there is none.
+/// kNoRuntime if there is none, with kCannotRun if it lacks an op, and says so.
 constexpr const char* kScript = R"(
 import sys
 
@@ -40,8 +40,12 @@ try:
     except ImportError:
         import onnx
         from onnx.reference import ReferenceEvaluator
-        session = ReferenceEvaluator(model)
         name = "onnx reference evaluator " + onnx.__version__
+        try:
+            session = ReferenceEvaluator(model)
+        except Exception as lack:  # it has not every op of every opset
+            print(name, "has no way to run it:", lack)
+            sys.exit(4)
 except ImportError:
     sys.exit(3)
 
@@ -54,7 +58,7 @@ with open(results, "wb") as out:
             out.write(np.ascontiguousarray(y, dtype="<f4").tobytes())
 print(name)
 )";
-constexpr int kNoRuntime = 3, kCannotStart = 127;
+constexpr int kNoRuntime = 3, kCannotRun = 4, kCannotStart = 127;
 
 /// A folder of our own for what the two programs hand each other.
 class ExchangeFolder {
@@ -186,6 +190,7 @@ OnnxRun run_onnx(const std::string& path, const OnnxFile& file, const Tensor& im
         str(python, " has neither onnxruntime nor onnx with numpy; PYTHON may name one that has"),
         {}};
   }
+  if (status == kCannotRun) return {{}, last_line(content_of(said)), {}};
   if (status == kCannotStart) return {{}, str("cannot start ", python), {}};
   if (status != 0) {
     throw Error(str("the runtime cannot run it: ", last_line(content_of(errors))),
