@@ -23,7 +23,9 @@ Traced traced(Network& network, int64_t batch, DType dtype) {
   Pass pass;
   pass.dtype = dtype;
   const Outputs outputs = network.root().outputs(cast(images, dtype), pass);
-  const auto wide = [&t](const Variable& v) { return t.trace.find(cast(v, DType::f32)); };
+  const auto wide = [&](const Variable& v) {  // nothing is cast that is not narrow
+    return t.trace.find(dtype == DType::f32 ? v : cast(v, DType::f32));
+  };
   t.images = t.trace.find(images);
   t.logits = wide(outputs.logits);
   for (const auto& [name, head] : outputs.heads) t.heads[name] = wide(head);
