@@ -1,10 +1,15 @@
 #include "tests/cutting.h"
 
 #include <algorithm>
+#include <cstdlib>
 #include <map>
 #include <numeric>
 
+#include "autograd/trace.h"
 #include "compress/edit.h"
+#include "tensor/ops/binary.h"
+#include "tensor/ops/reduce.h"
+#include "tensor/ops/unary.h"
 #include "tensor/random.h"
 
 namespace vtrain {
@@ -20,6 +25,32 @@ void make_trained(Network& network, uint64_t seed) {
         (is_scale ? random.uniform(shape, {}) : random.normal(shape, {})).to_vector();
     for (double& x : v) x = is_scale ? x + 0.5 : 0.2 * x;
     p.set(from_values(shape, v));
+  }
+}
+
+void calibrate_batch_norm(Network& network, const Tensor& images) {
+  Trace trace;
+  {
+    const Trace::Recording recording(trace);
+    Pass pass;
+    pass.is_training = true;
+    network.root().outputs(Variable(images), pass);
+  }
+  for (const Trace::Record& node : trace.records()) {
+    if (node.op.name != "batch_norm") continue;
+    const Tensor x = trace.tensor(node.inputs[0]);
+    const std::vector<int> dims = x.ndim() == 4 ? std::vector<int>{0, 2, 3} : std::vector<int>{0};
+    const auto count = static_cast<double>(x.numel() / x.dim(1));
+    const Tensor mean = multiply(sum(x, dims), 1 / count);
+    Shape broadcast(x.shape().size(), 1);
+    broadcast[1] = x.dim(1);
+    const Tensor variance =
+        multiply(sum(square(subtract(x, mean.reshape(broadcast))), dims), 1 / count);
+    const auto parameter = [&](size_t input) {
+      return network.parameter(trace.values()[static_cast<size_t>(node.inputs[input])].parameter);
+    };
+    parameter(4).set(mean);
+    parameter(5).set(add(variance, 1e-3));  // a map of one position has no variance of its own
   }
 }
 
@@ -72,11 +103,12 @@ MaskedCompact masked_against_compact(Network& network, DType dtype, GroupedCut g
   make_trained(network, seed);
   const CutGroups groups(network, grouped);
   const Cut cut = lowest(network, groups, rate, score, seed);
-  if (dtype == DType::f64) widen(network);
   const ModelOptions& o = network.architecture().options;
   const Tensor images = Random(seed, "", "images")
                             .normal({2, o.channels, o.image_size, o.image_size}, {})
                             .channels_last();
+  calibrate_batch_norm(network, images);
+  if (dtype == DType::f64) widen(network);
   mask(network, groups, cut);
   mask_layer_norms(network, groups, cut, "test");
   const Tensor masked = logits_of(network, images);
@@ -86,6 +118,11 @@ MaskedCompact masked_against_compact(Network& network, DType dtype, GroupedCut g
   result.difference = relative_difference(masked, logits_of(network, images));
   for (const auto& channels : cut) result.removed += static_cast<int64_t>(channels.size());
   return result;
+}
+
+bool is_full() {
+  const char* const full = std::getenv("VTRAIN_FULL");
+  return full != nullptr && *full != '\0' && *full != '0';
 }
 
 }  // namespace vtrain

@@ -14,6 +14,8 @@ struct MaskedCompact {
 /// Parameters that no initialisation gives: statistics, scales and shifts that a trained network
 /// could have.
 void make_trained(Network& network, uint64_t seed);
+/// Running statistics become those of these images, so that signals keep their size in any depth.
+void calibrate_batch_norm(Network& network, const Tensor& images);
 /// Every parameter and buffer in f64: the network then runs through the plain reference kernels.
 void widen(Network& network);
 /// Logits in evaluation, hooks on, in the dtype of the network's parameters.
@@ -23,8 +25,12 @@ Tensor logits_of(Network& network, const Tensor& images);
 Cut lowest(const Network& network, const CutGroups& groups, double rate, CutScore score,
            uint64_t seed);
 
-/// Masks a network with trained-looking weights and then cuts it, in place.
+/// Masks a network with trained-looking weights and calibrated batch norms and then cuts it, in
+/// place.
 MaskedCompact masked_against_compact(Network& network, DType dtype, GroupedCut grouped, double rate,
                                      CutScore score, uint64_t seed);
+
+/// `./dev test --full` asks for what takes too long every day.
+bool is_full();
 
 }  // namespace vtrain
