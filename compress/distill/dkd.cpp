@@ -71,8 +71,10 @@ class Dkd final : public Method {
   void attach(Run& run) override {
     if (alpha_ == 0 && beta_ == 0) return;
     if (run.mixes_images())
-      throw RecipeError(str(place_, ": expected images of one class each, got aug.mixup or "
-                            "aug.cutmix in phase ", run.phase()));
+      throw RecipeError(str(place_,
+                            ": expected images of one class each, got aug.mixup or "
+                            "aug.cutmix in phase ",
+                            run.phase()));
     teach_ = &run.teacher(teacher_);
   }
 

@@ -3,16 +3,17 @@
 //
 // First the lower part of the student learns, through a regressor r that is thrown away, to predict
 // a middle layer of the teacher; then the whole student learns labels and the teacher's classes:
-//   hint stage:     L = 1/2 mean (u_h - r(v_g))^2     u_h (N, C_h, H_h, W_h), v_g (N, C_g, H_g, W_g)
-//   student stage:  L = CE + lambda(e) KL(p_t || p_s), both softened by T, epochs e counted from 0
-//   lambda(e) = lambda_start - (lambda_start - lambda_end) (e - s + 1) / (S - s + 1), s <= e < S;
+//   hint stage:     L = 1/2 mean (u_h - r(v_g))^2     u_h (N, C_h, H_h, W_h), v_g (N, C_g, H_g,
+//   W_g) student stage:  L = CE + lambda(e) KL(p_t || p_s), both softened by T, epochs e counted
+//   from 0 lambda(e) = lambda_start - (lambda_start - lambda_end) (e - s + 1) / (S - s + 1), s <= e
+//   < S;
 //               lambda_start before s = decay_from, lambda_end from S = decay_to on, at least 0
 //
 // The first `hint_epochs` of the phase are the hint stage. A recipe that wants another optimizer or
 // schedule for each stage writes two phases, the first all hint (hint_epochs: its epochs), the
-// second `from` it with hint_epochs 0. Within one phase the optimizer keeps its state at the switch.
-// In the hint stage what lies behind the guided module is frozen, statistics of batch normalisation
-// included. It is still computed, though nothing reads it.
+// second `from` it with hint_epochs 0. Within one phase the optimizer keeps its state at the
+// switch. In the hint stage what lies behind the guided module is frozen, statistics of batch
+// normalisation included. It is still computed, though nothing reads it.
 //
 // `mode: joint` is RepDistiller's: L = CE + feat_weight mean (u_h - r(v_g))^2 all along.
 //
@@ -48,8 +49,8 @@ class FitNets final : public Method {
       feat_weight_ = r.real("feat_weight", 100, at_least(0), "weight of the hint");
     } else {
       hint_epochs_ = r.integer("hint_epochs", 30, at_least(0), "epochs of the hint stage");
-      soft_ = {.temperature = r.real("temperature", 3, above(0),
-                                     "T, divides the logits of both networks"),
+      soft_ = {.temperature =
+                   r.real("temperature", 3, above(0), "T, divides the logits of both networks"),
                .scales_t2 = r.flag("scale_t2", false, "multiply the soft term by T^2")};
       lambda_start_ = r.real("lambda_start", 4, at_least(0), "weight of the teacher's classes");
       lambda_end_ = r.real("lambda_end", 1, at_least(0), "what it falls to");
@@ -82,8 +83,8 @@ class FitNets final : public Method {
             RegressorOptions{.has_batch_norm = regressor_kind_ == "conv_bn",
                              .has_relu = to.is_rectified});
       } catch (const Error& error) {
-        throw RecipeError(str(place_, ".guided: ", guided_, " cannot learn ", hint_, ": ",
-                              error.what()));
+        throw RecipeError(
+            str(place_, ".guided: ", guided_, " cannot learn ", hint_, ": ", error.what()));
       }
       run.add_module("regressor", regressor_);
     } else if (from.shape != to.shape) {

@@ -21,8 +21,8 @@ class Kd final : public Method {
  public:
   explicit Kd(Recipe& r)
       : teacher_(r.required_text("teacher", "a phase, a file, or self")),
-        soft_{.temperature = r.real("temperature", 4, above(0),
-                                    "T, divides the logits of both networks"),
+        soft_{.temperature =
+                  r.real("temperature", 4, above(0), "T, divides the logits of both networks"),
               .scales_t2 = r.flag("scale_t2", true, "multiply the soft term by T^2")},
         ce_weight_(r.real("ce_weight", 0.1, at_least(0), "weight of the labels")),
         kd_weight_(r.real("kd_weight", 0.9, at_least(0), "weight of the teacher's classes")) {

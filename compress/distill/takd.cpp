@@ -1,5 +1,6 @@
 // Teacher Assistant Knowledge Distillation. Mirzadeh, Farajtabar, Li, Levine, Matsukawa,
-// Ghasemzadeh, "Improved Knowledge Distillation via Teacher Assistant", AAAI 2020, arXiv:1902.03393.
+// Ghasemzadeh, "Improved Knowledge Distillation via Teacher Assistant", AAAI 2020,
+// arXiv:1902.03393.
 //
 // Where a teacher is much larger than its student, networks of sizes in between are distilled one
 // after the other. Each hop is a phase of the recipe and learns from the hop before alone:
@@ -23,8 +24,8 @@ class Takd final : public Method {
  public:
   explicit Takd(Recipe& r)
       : teacher_(r.text("teacher", "", "the hop before: a phase or a file")),
-        soft_{.temperature = r.real("temperature", 5, above(0),
-                                    "T, divides the logits of both networks")},
+        soft_{.temperature =
+                  r.real("temperature", 5, above(0), "T, divides the logits of both networks")},
         alpha_(r.real("alpha", 0.5, in(0, 1),
                       "weight of the teacher's classes; labels have the rest")),
         averages_elements_(r.choice("reduction", "batch", {"batch", "element"},

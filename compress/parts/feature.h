@@ -29,8 +29,8 @@ struct RegressorOptions {
 
 /// Makes a student's feature map comparable with a teacher's during training: a convolution without
 /// padding, of the kernel that leaves the teacher's height and width, with a bias; then batch
-/// normalisation and ReLU if asked for. Romero et al., "FitNets", ICLR 2015, arXiv:1412.6550, section 2.2; with
-/// normalisation it is that of RepDistiller.
+/// normalisation and ReLU if asked for. Romero et al., "FitNets", ICLR 2015, arXiv:1412.6550,
+/// section 2.2; with normalisation it is that of RepDistiller.
 ///   x (N, C_s, H_s, W_s) -> (N, C_t, H_t, W_t)    (H_s - H_t + 1)(W_s - W_t + 1) C_s C_t weights
 class FeatureRegressor final : public Module {
  public:

@@ -2,6 +2,7 @@
 
 #include <doctest/doctest.h>
 
+#include <algorithm>
 #include <cmath>
 #include <csignal>
 
@@ -18,16 +19,15 @@ namespace {
 /// resnet8_28 that says `logits` of any image.
 std::unique_ptr<Network> saying(const std::vector<double>& logits) {
   const auto classes = static_cast<int64_t>(logits.size());
-  auto network = std::make_unique<Network>(Architecture{
-      .model = "resnet8_28", .options = {.num_classes = classes}, .parts = {}});
+  auto network = std::make_unique<Network>(
+      Architecture{.model = "resnet8_28", .options = {.num_classes = classes}, .parts = {}});
   network->parameter("linear.bias").set(from_values({classes}, logits));
   return network;
 }
 
 }  // namespace
 
-StepOutcome step_of(const std::string& method, const std::string& knobs,
-                    const GivenLogits& given) {
+StepOutcome step_of(const std::string& method, const std::string& knobs, const GivenLogits& given) {
   const Experiment experiment = read_experiment(
       Recipe::from_text(str("model: {name: resnet8_28}\n"
                             "data: {name: synthetic}\n"
@@ -65,8 +65,7 @@ StepOutcome step_of(const std::string& method, const std::string& knobs,
   StepOutcome outcome{.task = step.task.value().item(),
                       .total = total.value().item(),
                       .terms = {},
-                      .gradient =
-                          state.network->parameter("linear.bias").grad().to_vector()};
+                      .gradient = state.network->parameter("linear.bias").grad().to_vector()};
   for (const auto& [name, term] : step.terms)
     outcome.terms[name.substr(method.size() + 1)] = term.value().item();
   return outcome;
@@ -123,7 +122,8 @@ void check_equal(const std::map<std::string, std::vector<double>>& a,
 
 void check_same_on_both_devices(const std::string& compress) {
   const auto here = after_three(compress, student_and_teacher()),
-             there = after_three(compress, student_and_teacher({"+device=" + fake_device().text()}));
+             there =
+                 after_three(compress, student_and_teacher({"+device=" + fake_device().text()}));
   check_equal(here, there);
 }
 

@@ -27,8 +27,8 @@ TEST_CASE("dkd: both parts of a sample worked by hand") {
 
 // Section 3 of the paper: for one sample, KL = TCKD + (1 - p_y) NCKD, p_y the teacher's.
 TEST_CASE("dkd: with beta = 1 - p_y of the teacher it is ordinary distillation") {
-  const GivenLogits given{.student = {0.5, -1, 2, 0, 4}, .teacher = {1, 1.5, -0.5, 3, 2},
-                          .labels = {3}};
+  const GivenLogits given{
+      .student = {0.5, -1, 2, 0, 4}, .teacher = {1, 1.5, -0.5, 3, 2}, .labels = {3}};
   for (const double t : {1.0, 4.0}) {
     CAPTURE(t);
     const double doubt = 1 - softened(given.teacher, t)[3];
@@ -42,7 +42,8 @@ TEST_CASE("dkd: with beta = 1 - p_y of the teacher it is ordinary distillation")
   }
 }
 
-TEST_CASE("dkd: two classes leave nothing to say about the others; agreement leaves nothing at all") {
+TEST_CASE(
+    "dkd: two classes leave nothing to say about the others; agreement leaves nothing at all") {
   const StepOutcome two = outcome("", {.student = {1, -2}, .teacher = {-1, 3}});
   CHECK(two.terms.at("others") == 0);
   CHECK(two.terms.at("label") > 0);
@@ -141,8 +142,8 @@ TEST_CASE("dkd: a run killed inside the ramp ends in the same bytes") {
   check_killed_is_uninterrupted(
       "recipes/resnet8_28_dkd.yaml",
       {"data.name=synthetic", "phases.student.data.limit=64", "phases.teacher.model.name=vgg_bn_28",
-       "phases.teacher.train.epochs=1",
-       "phases.student.train.epochs=2", "phases.student.compress.dkd.warmup_epochs=3"},
+       "phases.teacher.train.epochs=1", "phases.student.train.epochs=2",
+       "phases.student.compress.dkd.warmup_epochs=3"},
       {22, 35}, {"student.safetensors"});
 }
 

@@ -1,7 +1,10 @@
 // FitNets, arXiv:1412.6550: identities, one test per knob, resume, misuse.
 #include <doctest/doctest.h>
 
+#include <algorithm>
 #include <cmath>
+#include <map>
+#include <set>
 
 #include "tests/compress/distill/checks.h"
 #include "tests/train/test_phase.h"
@@ -54,10 +57,9 @@ TEST_CASE("fitnets: a copy of the teacher has no hint loss, and nothing moves") 
 }
 
 TEST_CASE("fitnets: the hint loss is half the mean squared distance, worked in plain loops") {
-  TestPhase phase(
-      compress("guided: conv1, hint: conv1, regressor: none, hint_epochs: 2"),
-      {"phases.dense.model.name=resnet8_28", "phases.sparse.model.name=resnet8_28",
-       "~phases.sparse.from"});
+  TestPhase phase(compress("guided: conv1, hint: conv1, regressor: none, hint_epochs: 2"),
+                  {"phases.dense.model.name=resnet8_28", "phases.sparse.model.name=resnet8_28",
+                   "~phases.sparse.from"});
   // Other weights than the teacher's, and the images of the step.
   Parameter conv = phase->network().parameter("conv1.weight");
   std::vector<double> weights = conv.value().to_vector();
@@ -119,8 +121,8 @@ TEST_CASE("fitnets: the hint stage moves what the guided module is computed from
   const auto between = values_of(phase);
   phase.steps(2);
   const std::set<std::string> now = moved(between, values_of(phase));
-  for (const char* const path : {"conv1.weight", "layer3.0.conv1.weight", "layer3.0.bn1.running_mean",
-                                 "linear.weight"}) {
+  for (const char* const path :
+       {"conv1.weight", "layer3.0.conv1.weight", "layer3.0.bn1.running_mean", "linear.weight"}) {
     CAPTURE(path);
     CHECK(now.contains(path));
   }
@@ -141,7 +143,8 @@ TEST_CASE("fitnets: without hints and without the teacher's weight the student t
                      student_and_teacher());
 }
 
-TEST_CASE("fitnets: without hints, a constant lambda of T^2 is ordinary distillation, bit for bit") {
+TEST_CASE(
+    "fitnets: without hints, a constant lambda of T^2 is ordinary distillation, bit for bit") {
   check_same_updates(compress("hint_epochs: 0, temperature: 2, lambda_start: 4, lambda_end: 4"),
                      "{kd: {teacher: dense, temperature: 2, ce_weight: 1, kd_weight: 1}}",
                      student_and_teacher());
@@ -215,8 +218,7 @@ TEST_CASE("fitnets: the regressor is a convolution, with or without normalisatio
     std::map<std::string, Shape> all;
     for (const auto& [path, helper] : phase->state().helpers) {
       for (const Parameter& p : helper->parameters())
-        all[p.path().substr(std::string("compress.fitnets.regressor.").size())] =
-            p.value().shape();
+        all[p.path().substr(std::string("compress.fitnets.regressor.").size())] = p.value().shape();
     }
     return all;
   };
@@ -277,8 +279,7 @@ TEST_CASE("fitnets: a run killed in either stage ends in the same bytes") {
   check_killed_is_uninterrupted(
       "recipes/resnet8_28_fitnets.yaml",
       {"data.name=synthetic", "phases.student.data.limit=64", "phases.teacher.model.name=vgg_bn_28",
-       "phases.teacher.train.epochs=1",
-       "phases.student.train.epochs=2",
+       "phases.teacher.train.epochs=1", "phases.student.train.epochs=2",
        "phases.student.compress.fitnets={teacher: teacher, " + kPair + ", hint_epochs: 1}"},
       {21, 38}, {"student.safetensors"});
 }

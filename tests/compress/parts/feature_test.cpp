@@ -22,8 +22,7 @@ TEST_CASE("feature: shape, sign and parameters of a module's output") {
   CHECK(!block.parameters.contains("layer3.0.conv1.weight"));
   CHECK(!block.parameters.contains("linear.bias"));
   CHECK(!feature_at(resnet, "layer2.0.bn2").is_rectified);
-  CHECK(feature_at(resnet, "linear").parameters.size() ==
-        resnet.parameters().size());  // all of it
+  CHECK(feature_at(resnet, "linear").parameters.size() == resnet.parameters().size());  // all of it
 
   Network vgg = network_of("vgg_bn_28");
   CHECK(feature_at(vgg, "features.3").is_rectified);  // a max pool of a ReLU
@@ -57,7 +56,8 @@ TEST_CASE("feature: a regressor's kernel shrinks the map to its target") {
   regressor.set_path("r");
   regressor.initialise(4);
   int64_t trained = 0;
-  for (const Parameter& p : regressor.parameters()) trained += p.is_buffer() ? 0 : p.value().numel();
+  for (const Parameter& p : regressor.parameters())
+    trained += p.is_buffer() ? 0 : p.value().numel();
   CHECK(trained == 4 * 1 * 8 * 24 + 24 + 2 * 24);
   Pass pass;
   pass.is_training = true;

@@ -29,7 +29,8 @@ double limit(const Tensor& a, const Tensor& b) {
   return sum / static_cast<double>(2 * rows * classes);
 }
 
-TEST_CASE("soft_targets: at a high temperature the loss is half the mean squared distance of logits") {
+TEST_CASE(
+    "soft_targets: at a high temperature the loss is half the mean squared distance of logits") {
   const Tensor teacher = normal({16, 10}, 0), student = normal({16, 10}, 1);
   const double loss =
       soft_target_loss(teacher, Variable(student), {.temperature = 1e4}).value().item();
@@ -57,7 +58,8 @@ TEST_CASE("soft_targets: the gradient agrees with finite differences, with and w
 TEST_CASE("soft_targets: the loss of a batch is the mean over its images") {
   const Tensor teacher = normal({2, 4}, 4), student = normal({2, 4}, 5);
   const auto loss = [&](int64_t begin, int64_t end) {
-    return soft_target_loss(teacher.slice(0, begin, end), Variable(student.slice(0, begin, end)), {})
+    return soft_target_loss(teacher.slice(0, begin, end), Variable(student.slice(0, begin, end)),
+                            {})
         .value()
         .item();
   };
