@@ -32,7 +32,7 @@ bool is_rectified(const Graph& graph, int value) {
 
 void collect_parameters(const Graph& graph, int value, std::set<int>& seen,
                         std::set<std::string>& parameters) {
-  if (!seen.insert(value).second) return;
+  if (value < 0 || !seen.insert(value).second) return;  // -1: an optional input that is not there
   if (const std::string& path = graph.value(value).parameter; !path.empty())
     parameters.insert(path);
   if (const Graph::Node* const node = producer_of(graph, value)) {
