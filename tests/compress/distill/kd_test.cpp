@@ -2,9 +2,12 @@
 #include <doctest/doctest.h>
 
 #include <cmath>
+#include <filesystem>
 
 #include "tests/compress/distill/checks.h"
+#include "tests/data/image_files.h"
 #include "tests/train/test_phase.h"
+#include "train/trainer.h"
 
 namespace vtrain {
 namespace {
@@ -125,6 +128,26 @@ TEST_CASE("kd: misuse is refused before the first batch, with the place") {
   other.save(folder / "other.safetensors");
   CHECK_THROWS_WITH_AS(phase("teacher: " + (folder / "other.safetensors")),
                        doctest::Contains("computes 7 classes, the data has 10"), RecipeError);
+}
+
+TEST_CASE("kd: a teacher of other data with other classes is refused before it is trained") {
+  const TemporaryFolder root;
+  for (const char* const image : {"train/ant", "train/bee", "test/ant", "test/bee"}) {
+    std::filesystem::create_directories(root / image);
+    put_file(root / std::string(image).append("/1.jpg"), image_text("444.jpg"));
+  }
+  const std::string recipe =
+      "model: {name: vgg_bn_28}\n"
+      "optim: {name: sgd, lr: 0.1}\n"
+      "phases:\n"
+      "  teacher: {data: {name: image_folder, root: " +
+      root.path() +
+      ", image_size: 28, batch_size: 2}}\n"
+      "  student: {data: {name: synthetic}, compress: {kd: {teacher: teacher}}}\n";
+  CHECK_THROWS_WITH_AS(dry_run(read_experiment(Recipe::from_text(recipe, "test"), "test")),
+                       doctest::Contains("phase student: kd: teacher teacher computes 2 classes, "
+                                         "the data has 10"),
+                       RecipeError);
 }
 
 }  // namespace
