@@ -20,6 +20,8 @@ class Group {
   explicit Group(std::shared_ptr<ParameterGroup> group) : group_(std::move(group)) {}
   /// A frozen group is constant: no gradient, no decay.
   void freeze(bool frozen) const;
+  /// The group's learning rate, relative to the phase's, from now on.
+  void set_lr_scale(double scale) const { group_->lr_scale = scale; }
 
  private:
   std::shared_ptr<ParameterGroup> group_;
@@ -38,6 +40,9 @@ class Run {
   virtual Random random(std::string_view stream) const = 0;
   virtual int64_t train_samples() const = 0;
   virtual int64_t classes() const = 0;
+  virtual int64_t epochs() const = 0;  // of the phase
+  /// mixup or cutmix: an image may be of two classes, of which Batch::labels has one.
+  virtual bool mixes_images() const = 0;
 
   /// `from`: an earlier phase, a weights file, or "self" for the weights this phase began with.
   /// Throws RecipeError if it computes other classes than the data has.

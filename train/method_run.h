@@ -46,6 +46,10 @@ class MethodRun final : public Run {
   Random random(std::string_view stream) const override;
   int64_t train_samples() const override { return state_.train_samples; }
   int64_t classes() const override { return state_.classes; }
+  int64_t epochs() const override { return state_.config.epochs; }
+  bool mixes_images() const override {
+    return state_.config.augment.mixup > 0 || state_.config.augment.cutmix > 0;
+  }
   Teacher& teacher(const std::string& from) override;
   void add_module(const std::string& name, std::shared_ptr<Module> module) override;
   Group add_group(ParameterGroup group) override;

@@ -213,7 +213,12 @@ std::unique_ptr<Network> Phase::teacher_network(const std::string& from) {
                     experiment_.phases.begin(), experiment_.phases.end(),
                     [this](const PhaseConfig& p) { return p.name == config_.name; });
   if (is_phase) {
-    if (folder_.empty()) return std::make_unique<Network>(architecture_of(*earlier, data_));
+    if (folder_.empty()) {
+      const bool shares_data =
+          earlier->data.name == config_.data.name && earlier->data.root == config_.data.root;
+      return std::make_unique<Network>(
+          architecture_of(*earlier, shares_data ? data_ : open_data(*earlier, experiment_.seed)));
+    }
     return Network::load(folder_ / (from + ".safetensors"));
   }
   if (from == "self") {
