@@ -38,6 +38,7 @@ class Run {
   virtual Random random(std::string_view stream) const = 0;
   virtual int64_t train_samples() const = 0;
   virtual int64_t classes() const = 0;
+  virtual int64_t epochs() const = 0;  // of the phase
 
   /// `from`: an earlier phase, a weights file, or "self" for the weights this phase began with.
   /// Throws RecipeError if it computes other classes than the data has.
@@ -60,6 +61,12 @@ class Run {
 
   /// A change of structure, planned and then applied at once.
   virtual Edit edit() = 0;
+  /// Called for every axis that an edit of any method cuts: for what this method keeps beside
+  /// parameters.
+  virtual void follow_cuts(FollowCut f) = 0;
+  /// What the optimizer holds beside a parameter, each of its shape: handles, so that edits reach
+  /// it. Empty before the first update.
+  virtual std::vector<Tensor> moments(const Parameter& parameter) = 0;
 
   /// A number of this step: averaged over the epoch in metrics.csv as "<method>.<name>", shown in
   /// the step line.
