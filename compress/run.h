@@ -65,6 +65,12 @@ class Run {
 
   /// A change of structure, planned and then applied at once.
   virtual Edit edit() = 0;
+  /// Called for every axis that an edit of any method cuts: for what this method keeps beside
+  /// parameters.
+  virtual void follow_cuts(FollowCut f) = 0;
+  /// What the optimizer holds beside a parameter, each of its shape: handles, so that edits reach
+  /// it. Empty before the first update.
+  virtual std::vector<Tensor> moments(const Parameter& parameter) = 0;
 
   /// A number of this step: averaged over the epoch in metrics.csv as "<method>.<name>", shown in
   /// the step line.

@@ -16,6 +16,7 @@ struct StepState {
   const Batch& batch;
   const Outputs& outputs;
   bool ends_epoch = false;  // the last update of an epoch
+  double lr = 0;            // of this update
 
   Variable task;                    // computed when first read
   const Run* task_owner = nullptr;  // who replaced it
@@ -34,6 +35,7 @@ class Step {
   const Pass& pass() const { return state_.pass; }
   const Batch& batch() const { return state_.batch; }
   bool ends_epoch() const { return state_.ends_epoch; }
+  double lr() const { return state_.lr; }
   const Variable& logits() const { return state_.outputs.logits; }
 
   /// The task loss: mean cross entropy of the logits with the batch's soft targets.

@@ -13,6 +13,16 @@ std::vector<Parameter> PhaseState::parameters() const {
   return all;
 }
 
+std::vector<Parameter> PhaseState::averaged_parameters() const {
+  std::vector<Parameter> all = network->parameters();
+  for (const auto& [path, helper] : helpers) {
+    for (Parameter& p : helper->parameters()) {
+      if (!p.is_buffer()) all.push_back(std::move(p));
+    }
+  }
+  return all;
+}
+
 std::vector<ParameterGroup> PhaseState::groups() const {
   std::set<const void*> taken;
   std::vector<ParameterGroup> groups;

@@ -23,14 +23,18 @@ struct PhaseState {
       {};  // by path "compress.dynamicvit.predictor0"
   std::map<std::string, std::unique_ptr<Teacher>> teachers = {};
   std::function<std::unique_ptr<Network>(const std::string& from)> load_teacher = {};
-  std::function<Tensor()> sample_images = {};               // hold-out images, not augmented
-  FollowCut follow_cut = {};                                // optimizer and moving average
-  std::vector<std::pair<std::string, double>> logged = {};  // by methods, in this step
+  std::function<Tensor()> sample_images = {};  // hold-out images, not augmented
+  FollowCut follow_cut = {};                   // optimizer and moving average
+  std::vector<FollowCut> followers = {};       // methods
+  std::function<std::vector<Tensor>(const Parameter&)> moments = {};  // of the optimizer
+  std::vector<std::pair<std::string, double>> logged = {};            // by methods, in this step
   std::vector<std::pair<std::string, std::string>> report = {};
   double masked_compact_max_rel = 0;
 
   /// Network and helper parameters, in a fixed order.
   std::vector<Parameter> parameters() const;
+  /// What a moving average is taken of: all but the buffers of helpers, which are decisions.
+  std::vector<Parameter> averaged_parameters() const;
   /// Every trained parameter in exactly one group.
   std::vector<ParameterGroup> groups() const;
 };
@@ -60,6 +64,10 @@ class MethodRun final : public Run {
   void wrap_tokens(const std::string& module, Slot slot, WrapTokensFn f) override;
   Tap tap(const std::string& place) override;
   Edit edit() override;
+  void follow_cuts(FollowCut f) override { state_.followers.push_back(std::move(f)); }
+  std::vector<Tensor> moments(const Parameter& parameter) override {
+    return state_.moments(parameter);
+  }
   void log(std::string_view name, double value) override;
   void report(std::string_view row, std::string_view text) override;
 

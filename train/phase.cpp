@@ -163,9 +163,12 @@ Phase::Phase(const Experiment& experiment, const PhaseConfig& config, PhaseData 
   state_.follow_cut = [this](const Parameter& p, int axis, const std::vector<int64_t>& keep) {
     optimizer_->cut(p, axis, keep);
     if (ema_) ema_->cut(p, axis, keep);
+    for (const FollowCut& follow : state_.followers) follow(p, axis, keep);
   };
+  state_.moments = [this](const Parameter& p) { return optimizer_->moments(p); };
   attach();
-  if (config.ema_decay) ema_ = std::make_unique<Ema>(*config.ema_decay, state_.parameters());
+  if (config.ema_decay)
+    ema_ = std::make_unique<Ema>(*config.ema_decay, state_.averaged_parameters());
 }
 
 std::unique_ptr<Network> Phase::starting_network() {
@@ -302,6 +305,7 @@ double Phase::train_step(Loader& loader) {
                    .batch = *batch,
                    .outputs = outputs,
                    .ends_epoch = ends_epoch,
+                   .lr = lr(),
                    .task = {},
                    .terms = {}};
     for (Attached& a : methods_) {

@@ -14,8 +14,8 @@
 
 #include "compress/deploy/latency.h"
 #include "compress/parts/budget.h"
+#include "compress/parts/filter_groups.h"
 #include "compress/parts/importance.h"
-#include "compress/parts/path_glob.h"
 #include "compress/registry.h"
 
 namespace vtrain {
@@ -28,10 +28,7 @@ class L1Filters final : public Method {
   explicit L1Filters(Recipe& r)
       : rate_(r.real("rate", 0.5, in(0, 1), "share of each layer's filters that goes")),
         has_budget_(r.has("budget")),
-        layers_(r.texts("layers", {"*"}, "layers whose filters may go, * stands for anything")),
-        skip_(r.texts("skip", {}, "layers that stay whole")),
-        couples_streams_(r.choice("streams", "inner", {"inner", "coupled"},
-                                  "whether channels of residual sums go too") == "coupled"),
+        choice_(read_filter_choice(r)),
         norm_(norm_of(r.choice("norm", "l1", {"l1", "l2", "max"}, "of a filter"))),
         is_greedy_(r.choice("selection", "independent", {"independent", "greedy"},
                             "greedy: norms leave out kernels of filters that are gone") ==
@@ -48,21 +45,14 @@ class L1Filters final : public Method {
     settings_.max_rate = 1;
     if (has_budget_) budget_ = read_budget(r.section("budget", "in place of rate"));
     if (has_budget_ && is_iterative_) r.fail("order", "iterative goes by rate, not by a budget");
-    where_ = r.where("layers");
-    address_ = r.address();
+    key_ = str(r.where("layers"), ": ", r.address());
   }
 
   void state(Archive& archive) override {
     archive("done", done_)("removed", removed_)("kept", kept_);
   }
 
-  void attach(Run& run) override {
-    const CutGroups groups(run.net());
-    if (chosen(run, groups).empty()) {
-      throw RecipeError(str(where_, ": ", address_, ": expected a convolutional network, got ",
-                            run.net().architecture().model, ", which has no filters to cut"));
-    }
-  }
+  void attach(Run& run) override { require_filters(run.net(), choice_, key_); }
 
   void start(Run& run) override {
     if (is_iterative_) return;
@@ -108,30 +98,7 @@ class L1Filters final : public Method {
 
   /// Groups of filters that the recipe lets go, in the network's order.
   std::vector<size_t> chosen(Run& run, const CutGroups& groups) const {
-    std::vector<size_t> candidates;
-    std::vector<std::string> names;
-    for (size_t g = 0; g < groups.groups().size(); ++g) {
-      const CutGroup& group = groups.groups()[g];
-      const std::vector<std::string> producers = producers_of(group, run.net());
-      const bool are_filters =
-          !producers.empty() &&
-          std::all_of(producers.begin(), producers.end(), [&](const std::string& path) {
-            return run.net().parameter(path).value().ndim() == 4;
-          });
-      if (!are_filters) continue;
-      candidates.push_back(g);
-      names.push_back(group.name);
-    }
-    if (candidates.empty()) return {};
-    const std::string key = str(where_, ": ", address_);
-    const std::vector<char> wanted = matched_by(layers_, names, key + ".layers"),
-                            skipped = matched_by(skip_, names, key + ".skip");
-    std::vector<size_t> result;
-    for (size_t i = 0; i < candidates.size(); ++i) {
-      const bool is_bound = groups.groups()[candidates[i]].is_residual && !couples_streams_;
-      if (wanted[i] != 0 && skipped[i] == 0 && !is_bound) result.push_back(candidates[i]);
-    }
-    return result;
+    return filter_groups(run.net(), groups, choice_, key_);
   }
 
   Scores scores(Run& run, const CutGroups& groups) {
@@ -177,14 +144,13 @@ class L1Filters final : public Method {
   bool has_budget_;
   Budget budget_;
   BudgetSettings settings_;
-  std::vector<std::string> layers_, skip_;
-  bool couples_streams_;
+  FilterChoice choice_;
   WeightNorm norm_;
   bool is_greedy_;
   std::string pick_;
   bool is_iterative_;
   int64_t retrain_epochs_;
-  std::string where_, address_;  // of the recipe section, for errors
+  std::string key_;  // the place of the recipe's section, for errors
 
   std::string done_;  // of order iterative: names of groups, each between two line breaks
   int64_t removed_ = 0, kept_ = 0;  // filters

@@ -57,6 +57,14 @@ void Optimizer::cut(const Parameter& parameter, int axis, const std::vector<int6
   for (auto& [name, tensor] : found->second.tensors) tensor = kept(tensor, axis, keep);
 }
 
+std::vector<Tensor> Optimizer::moments(const Parameter& parameter) const {
+  std::vector<Tensor> moments;
+  const auto found = slots_.find(parameter.id());
+  if (found == slots_.end()) return moments;
+  for (const auto& [name, tensor] : found->second.tensors) moments.push_back(tensor);
+  return moments;
+}
+
 std::map<std::string, Tensor> Optimizer::state() const {
   std::map<std::string, Tensor> tensors;
   for (const auto& [id, own] : slots_) {

@@ -38,6 +38,10 @@ class Optimizer {
   void load_state(const std::map<std::string, Tensor>& tensors,
                   const std::vector<Parameter>& parameters, const std::string& from);
 
+  /// What is held beside a parameter, each of its shape: handles on it. Empty before the first
+  /// update.
+  std::vector<Tensor> moments(const Parameter& parameter) const;
+
   /// Follows a cut of the parameter's axis (nn/network.h): what is held beside it is cut likewise.
   void cut(const Parameter& parameter, int axis, const std::vector<int64_t>& keep);
 
