@@ -17,9 +17,10 @@ struct Int8Record {
 
 /// A network on integers, as its file has it.
 struct Int8Network {
-  std::unique_ptr<Network> network;  // in reals: weights are those of the codes, norms folded in
-  Quantization quantization;         // of `network`
-  Int8Record record;
+  /// In reals: weights are those of the codes, norms folded in.
+  std::unique_ptr<Network> network = {};
+  Quantization quantization = {};  // of `network`
+  Int8Record record = {};
 };
 
 /// Writes one safetensors file, whole or not at all:

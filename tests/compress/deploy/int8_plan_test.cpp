@@ -1,12 +1,16 @@
 #include <doctest/doctest.h>
 
 #include <algorithm>
-#include <cstdlib>
+#include <cmath>
+#include <filesystem>
+#include <map>
 
 #include "compress/deploy/calibrate.h"
 #include "compress/deploy/compare.h"
 #include "compress/deploy/compare_int8.h"
 #include "compress/deploy/plan.h"
+#include "data/loader.h"
+#include "nn/import.h"
 #include "tensor/random.h"
 
 namespace vtrain {
@@ -94,6 +98,112 @@ TEST_CASE("int8 plan: every step of other convolutional networks is the twin to 
 TEST_CASE("int8 plan: every step of a transformer is the twin to one code, reals to f32 rounding") {
   Int8Case c(trained_like("deit_micro_patch4_28"));
   check_case(c, 6 * 7);
+}
+
+TEST_CASE("int8 plan: layers that are skipped stay real, between borders of codes") {
+  Int8Case c(trained_like("resnet8_28"), {.skip = {"layer2.0.*"}});
+  check_case(c, 8);
+  Plan plan(*c.network, c.quantization);
+  const std::string steps = plan.describe(1);
+  CHECK(steps.find("quantize, f32") != std::string::npos);
+  CHECK(steps.find("dequantize, ") != std::string::npos);
+  // All skipped, it is the plan in reals.
+  const Int8Case none(trained_like("resnet8_28"), {.skip = {"*"}});
+  Plan reals(*none.network), same(*none.network, none.quantization);
+  const Tensor images = images_for(*none.network, 3);
+  CHECK(same.run(images).to_vector() == reals.run(images).to_vector());
+}
+
+TEST_CASE("int8 plan: a batch of any size gives each image its logits") {
+  const Int8Case c(trained_like("resnet8_28"));
+  Plan plan(*c.network, c.quantization);
+  const Tensor images = images_for(*c.network, 17);
+  const Tensor all = plan.run(images);
+  for (const int64_t i : {0, 7, 16}) {
+    CAPTURE(i);
+    CHECK(plan.run(images.slice(0, i, i + 1)).to_vector() ==
+          all.slice(0, i, i + 1).to_vector());
+  }
+}
+
+// resnet8_28: the first stage's activations are 16 x 28 x 28. At the widest moment the plan holds
+// the images (f32) beside the stem's input, or three activations of a block: bytes, not floats.
+TEST_CASE("int8 plan: codes take a byte of planned memory") {
+  const Int8Case c(trained_like("resnet8_28"));
+  Plan plan(*c.network, c.quantization), reals(*c.network);
+  const Plan::Memory bytes = plan.memory(1), floats = reals.memory(1);
+  CHECK(bytes.planned * 3 < floats.planned);
+  int64_t codes = 0, images = 0;
+  for (const Plan::LayerOutput& output : plan.run_layers(images_for(*c.network, 1))) {
+    if (!output.codes) continue;
+    CHECK(output.value.bytes() == output.value.numel());
+    codes += output.value.bytes();
+    images = std::max(images, output.value.numel());
+  }
+  CHECK(codes > 0);
+  CHECK(bytes.unplanned < codes + 4 * 28 * 28 + 4 * 1024);  // the images, means and logits are f32
+}
+
+TEST_CASE("int8 plan: NaN has no code, other dtypes and other networks have no plan") {
+  const Int8Case c(trained_like("resnet8_28"));
+  Plan plan(*c.network, c.quantization);
+  Tensor images = images_for(*c.network, 1);
+  images.fill(std::nan(""));
+  CHECK_THROWS_WITH_AS(plan.run(images), "plan: quantize: expected numbers, got NaN, which has no code",
+                       Error);
+  CHECK_THROWS_WITH_AS(Plan(*c.network, c.quantization, {.dtype = DType::bf16}),
+                       "plan of resnet8_28: dtype: expected f32 beside codes, got bf16", Error);
+  const auto other = trained_like("vgg_bn_28");
+  CHECK_THROWS_AS(Plan(*other, c.quantization), Error);
+}
+
+/// Weights of others on CIFAR-10, where ../shared has them.
+struct RealData {
+  std::string folder = std::string(VTRAIN_SOURCE_DIR) + "/../shared/data/";
+  bool is_there(const std::string& weights) const {
+    return std::filesystem::exists(folder + "weights/" + weights) &&
+           std::filesystem::exists(folder + "cifar10/test.tar");
+  }
+  std::vector<Tensor> images(const Network& network, Split split, int64_t count) const {
+    const auto data = open_dataset("image_folder", {.root = folder + "cifar10", .split = split});
+    std::vector<int64_t> chosen;
+    for (int64_t i = 0; i < count; ++i) chosen.push_back(i * data->size() / count);
+    Loader loader(data, chosen,
+                  {.batch_size = 125,
+                   .mean = network.preprocessing.mean,
+                   .std = network.preprocessing.std,
+                   .input = InputFormat{.size = {3, 32, 32}}});
+    loader.start(0);
+    std::vector<Tensor> batches;
+    while (const std::optional<Batch> batch = loader.next()) batches.push_back(batch->images);
+    return batches;
+  }
+};
+
+TEST_CASE("int8 plan: imported residual networks choose their twins' classes on real images") {
+  const RealData real;
+  for (const auto& [model, file] : std::map<std::string, std::string>{
+           {"resnet20", "resnet20-12fca82f.th"}, {"resnet56", "resnet56-4bfd9763.th"}}) {
+    CAPTURE(model);
+    if (!real.is_there(file)) {
+      MESSAGE("skipped: no ../shared/data/weights/", file);
+      continue;
+    }
+    const auto network = import_weights(real.folder + "weights/" + file, {.model = model});
+    const Graph graph(*network);
+    const std::vector<Tensor> calibration = real.images(*network, Split::kTrain, 250);
+    const Quantization quantization = calibrate(*network, graph, calibration);
+    const auto twin = fake_quantized(*network, graph, quantization);
+    Plan plan(*network, quantization);
+    int64_t same = 0, count = 0;
+    for (const Tensor& images : real.images(*network, Split::kTest, 1000)) {
+      if (count == 0) CHECK(compare_int8(plan, *twin, images).first.empty());
+      same += same_classes(plan.run(images), twin->logits(images));
+      count += images.dim(0);
+    }
+    CHECK(count == 1000);
+    CHECK(same >= 998);
+  }
 }
 
 }  // namespace
