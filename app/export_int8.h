@@ -7,6 +7,7 @@
 #include <vector>
 
 #include "data/loader.h"
+#include "nn/network.h"
 #include "tensor/error.h"
 
 namespace vtrain {

@@ -123,7 +123,10 @@ class CodeRewriter {
     const int own = node.inputs[0] == shortcut ? node.inputs[1] : node.inputs[0];
     node.op.name = "int8_" + node.op.name;
     node.inputs = {own};
-    if (shortcut >= 0) node.inputs.push_back(codes_.at(shortcut));
+    if (shortcut >= 0) {  // beside a result in reals it has to be real
+      const bool gives_codes = is_kept_as_codes(layer.nodes.output);
+      node.inputs.push_back(gives_codes ? codes_.at(shortcut) : reals(shortcut));
+    }
     add(node);
     if (layer.nodes.output == node.output) end_layer(node.output);
   }

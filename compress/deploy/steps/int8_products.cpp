@@ -81,10 +81,10 @@ class Int8ProductStep : public PlanStep {
                     &sum = values[static_cast<size_t>(node.output)];
     const bool fits = residual.shape == sum.shape && residual.grows == sum.grows &&
                       !residual.constant.defined();
-    const bool is_on_codes = op == "int8_add";
-    if (!fits || (is_on_codes ? own != 0 : residual.dtype != DType::f32)) return false;
+    const bool is_own = op == "int8_add" ? own == 0 : residual.dtype == DType::f32;
+    if (!fits || !is_own) return false;
     layer_.adds_residual = true;
-    if (is_on_codes) layer_.residual = residual.codes.value();
+    if (residual.codes) layer_.residual = *residual.codes;
     add_input(other);
     return true;
   }
