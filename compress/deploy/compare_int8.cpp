@@ -60,8 +60,8 @@ void count(const Tensor& a, const Tensor& b, Int8Difference::Step& step) {
 Int8Difference compare_int8(Plan& plan, Network& twin, const Tensor& images) {
   const TwinValues values(twin, images);
   const std::vector<Plan::LayerOutput> outputs = plan.run_layers(
-      images, [&](const std::string& scope, const std::optional<QuantizedType>& codes,
-                  Tensor& value) {
+      images,
+      [&](const std::string& scope, const std::optional<QuantizedType>& codes, Tensor& value) {
         if (const Tensor own = values.at(scope, codes, value.shape()); own.defined())
           value.copy_from(own);
       });
@@ -84,11 +84,25 @@ Int8Difference compare_int8(Plan& plan, Network& twin, const Tensor& images) {
   return all;
 }
 
-int64_t same_classes(const Tensor& a, const Tensor& b) {
-  const std::vector<double> x = argmax_rows(a).to_vector(), y = argmax_rows(b).to_vector();
-  int64_t same = 0;
-  for (size_t i = 0; i < x.size(); ++i) same += x[i] == y[i];
-  return same;
+void ClassAgreement::add(const Tensor& logits, const Tensor& twin_logits) {
+  constexpr double kNear = 0.05;
+  check_same_shape("class_agreement", "logits", logits, "twin_logits", twin_logits);
+  const std::vector<double> own = argmax_rows(logits).to_vector(),
+                            twins = argmax_rows(twin_logits).to_vector(),
+                            values = twin_logits.to_vector();
+  const auto classes = static_cast<size_t>(logits.dim(1));
+  for (size_t i = 0; i < own.size(); ++i) {
+    const double* const row = values.data() + i * classes;
+    double largest = 0;
+    for (size_t k = 0; k < classes; ++k) largest = std::max(largest, std::abs(row[k]));
+    const double gap = row[static_cast<size_t>(twins[i])] - row[static_cast<size_t>(own[i])];
+    ++images;
+    if (own[i] == twins[i]) {
+      ++same;
+    } else if (gap <= kNear * largest) {
+      ++near;
+    }
+  }
 }
 
 }  // namespace vtrain

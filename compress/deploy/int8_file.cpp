@@ -264,13 +264,12 @@ void save_int8(const std::string& path, const Network& network, const Graph& gra
   }
   file.metadata["format"] = kFormat;
   file.metadata["architecture"] = network.architecture().to_json();
-  file.metadata["preprocessing"] = Json{
-      {"mean", network.preprocessing.mean},
-      {"std", network.preprocessing.std},
-      {"class_names", network.preprocessing.class_names},
-      {"crop_pct", network.preprocessing.crop_pct},
-      {"interpolation",
-       network.preprocessing.interpolation}}.dump();
+  file.metadata["preprocessing"] = Json{{"mean", network.preprocessing.mean},
+                                        {"std", network.preprocessing.std},
+                                        {"class_names", network.preprocessing.class_names},
+                                        {"crop_pct", network.preprocessing.crop_pct},
+                                        {"interpolation", network.preprocessing.interpolation}}
+                                       .dump();
   file.metadata["int8"] = json_of(graph, q, record).dump();
   write_safetensors(path, file);
 }

@@ -51,7 +51,8 @@ class CodeRewriter {
                       ": expected the quantization of this network, got another's"));
     return source_.nodes()[static_cast<size_t>(node)].output;
   }
-  std::vector<std::vector<const Graph::Node*>> readers(const std::vector<Graph::Node>& nodes) const {
+  std::vector<std::vector<const Graph::Node*>> readers(
+      const std::vector<Graph::Node>& nodes) const {
     std::vector<std::vector<const Graph::Node*>> all(graph_.values.size());
     for (const Graph::Node& node : nodes) {
       for (const int v : node.inputs) {

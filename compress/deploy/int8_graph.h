@@ -13,7 +13,8 @@ namespace vtrain {
 /// - Pools and sums over images of codes become "int8_max_pool2d", "int8_adaptive_max_pool2d" and
 ///   "int8_sum"; ops that only move elements move codes.
 /// - Between reals and codes stand "quantize" and "dequantize", one for each value and direction.
-///   The codes of a real value have its scope with ":codes" behind it, reals of codes with ":reals".
+///   The codes of a real value have its scope with ":codes" behind it, reals of codes with
+///   ":reals".
 ///
 /// Throws Error if the quantization is of another network.
 void put_on_codes(PlanGraph& graph, const Graph& source, const Quantization& quantization);

@@ -42,8 +42,8 @@ double MeasuredLatency::milliseconds(const Cut& cut) const {
   copy->move_to(Device{});
   copy->cut(groups_.plan(cut));
   const std::string record = copy->architecture().to_json();
-  const std::string key = str("latency us ", copy->architecture().model, ' ',
-                              XXH64(record.data(), record.size(), 0));
+  const std::string key =
+      str("latency us ", copy->architecture().model, ' ', XXH64(record.data(), record.size(), 0));
   Choices& choices = Choices::of_process();
   const Choices::Table table = choices.table();
   if (const auto found = table.find(key); found != table.end()) return found->second * 1e-3;

@@ -143,8 +143,8 @@ Plan::Plan(Network& network, const Quantization* quantization, const PlanOptions
                     onednn::version()));
   }
   if (quantization != nullptr && options.dtype != DType::f32) {
-    throw Error(str("plan of ", model, ": dtype: expected f32 beside codes, got ",
-                    name_of(options.dtype)));
+    throw Error(
+        str("plan of ", model, ": dtype: expected f32 beside codes, got ", name_of(options.dtype)));
   }
   if (options.images_at_once < 0) {
     throw Error(str("plan of ", model, ": images_at_once: expected at least 0, got ",

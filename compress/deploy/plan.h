@@ -37,8 +37,9 @@ class Plan {
   /// Throws Error if an op of the network cannot be deployed, naming the layer, or if this CPU has
   /// no kernels of that dtype.
   explicit Plan(Network& network, const PlanOptions& options = {});
-  /// On integers: layers of `quantization`, which was made of this network, multiply codes, and what
-  /// passes between them is kept as codes. Everything else is f32, the only dtype that is allowed.
+  /// On integers: layers of `quantization`, which was made of this network, multiply codes, and
+  /// what passes between them is kept as codes. Everything else is f32, the only dtype that is
+  /// allowed.
   Plan(Network& network, const Quantization& quantization, const PlanOptions& options = {});
   ~Plan();
   Plan(Plan&&) noexcept;
@@ -58,10 +59,10 @@ class Plan {
     Tensor value;
     std::optional<QuantizedType> codes;  // what the value's integers stand for
   };
-  /// `give` may write over what a step reads, before it runs: the value that the op at `scope` made.
-  using Give =
-      std::function<void(const std::string& scope, const std::optional<QuantizedType>& codes,
-                         Tensor& value)>;
+  /// `give` may write over what a step reads, before it runs: the value that the op at `scope`
+  /// made.
+  using Give = std::function<void(const std::string& scope,
+                                  const std::optional<QuantizedType>& codes, Tensor& value)>;
   std::vector<LayerOutput> run_layers(const Tensor& images, const Give& give = {});
 
   /// Seconds that each step took in one run of a batch, by the lines of describe().

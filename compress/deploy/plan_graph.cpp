@@ -100,9 +100,9 @@ bool is_product_of_rows(const Graph::Node& node) {
 /// Whether a row of the result along `axis` follows from the same row of each input.
 bool works_by_rows(const PlanGraph& graph, const Graph::Node& node, int axis) {
   static const std::set<std::string> kElementwise = {
-      "add",  "subtract",   "multiply",     "divide",     "add_scalar", "multiply_scalar",
-      "relu", "relu6",      "gelu",         "gelu_tanh",  "silu",       "sigmoid",
-      "tanh", "hard_swish", "hard_sigmoid", "leaky_relu", "cast",       "quantize",
+      "add",       "subtract",   "multiply",     "divide",     "add_scalar", "multiply_scalar",
+      "relu",      "relu6",      "gelu",         "gelu_tanh",  "silu",       "sigmoid",
+      "tanh",      "hard_swish", "hard_sigmoid", "leaky_relu", "cast",       "quantize",
       "dequantize"};
   const PlanValue& y = graph.value(node.output);
   if (is_product_of_rows(node)) {
@@ -197,8 +197,7 @@ void turn_patches(PlanGraph& graph) {
     Graph::Node& reader = graph.nodes[static_cast<size_t>(of_patches[0])];
     const PlanValue& images = graph.value(node.inputs[0]);
     const bool is_linear = reader.op.name == "linear" || reader.op.name == "int8_linear";
-    if (!is_linear || !images.is_channels_last ||
-        !graph.value(reader.inputs[1]).constant.defined())
+    if (!is_linear || !images.is_channels_last || !graph.value(reader.inputs[1]).constant.defined())
       continue;
     PlanValue weight = graph.value(reader.inputs[1]);
     const int64_t patch = integer(node, "patch"), channels = images.shape[1], out = weight.shape[0];

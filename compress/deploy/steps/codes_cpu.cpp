@@ -1,8 +1,7 @@
 // The borders between reals and codes, and pools on codes.
-#include "compress/deploy/codes.h"
-
 #include <algorithm>
 
+#include "compress/deploy/codes.h"
 #include "compress/deploy/plan_step.h"
 #include "tensor/ops/pool.h"
 #include "tensor/parallel.h"
@@ -78,8 +77,7 @@ class BorderStep final : public PlanStep {
   }
   std::unique_ptr<PlanCall> bind(const std::vector<Tensor>& inputs, const Tensor& output,
                                  PlanScratch&) override {
-    if (gives_codes_)
-      return std::make_unique<QuantizeCall>(layers(), type_, inputs[0], output);
+    if (gives_codes_) return std::make_unique<QuantizeCall>(layers(), type_, inputs[0], output);
     return std::make_unique<DequantizeCall>(type_, inputs[0], output);
   }
 
@@ -100,7 +98,9 @@ void max_of_codes(const PoolWindows& windows, int64_t channels, int64_t begin, i
     const auto i = static_cast<size_t>(r % rows.out);
     for (size_t j = 0; j < static_cast<size_t>(columns.out); ++j) {
       T* const to = y + (r * columns.out + static_cast<int64_t>(j)) * channels;
-      const auto pixel = [&](int64_t h, int64_t w) { return image + (h * columns.in + w) * channels; };
+      const auto pixel = [&](int64_t h, int64_t w) {
+        return image + (h * columns.in + w) * channels;
+      };
       std::copy_n(pixel(rows.begin[i], columns.begin[j]), channels, to);
       for (int64_t h = rows.begin[i]; h < rows.end[i]; ++h) {
         for (int64_t w = columns.begin[j]; w < columns.end[j]; ++w) {
@@ -120,10 +120,9 @@ class CodePoolCall final : public PlanCall {
     const int64_t rows = x_.dim(0) * windows_.rows.out, channels = x_.dim(1);
     with_codes(x_, [&]<class T>(const T* x) {
       T* const y = y_.data<T>();
-      parallel_for(rows, 1 + kCodeGrain * rows / std::max<int64_t>(x_.numel(), 1),
-                   [&](int64_t begin, int64_t end) {
-                     max_of_codes(windows_, channels, begin, end, x, y);
-                   });
+      parallel_for(
+          rows, 1 + kCodeGrain * rows / std::max<int64_t>(x_.numel(), 1),
+          [&](int64_t begin, int64_t end) { max_of_codes(windows_, channels, begin, end, x, y); });
     });
   }
   std::string kernel() const override { return "max pool of codes"; }
@@ -154,9 +153,8 @@ std::unique_ptr<PlanStep> sliding_maximum(const Graph::Node& node, const PlanVal
                               .stride = {n("stride_h"), n("stride_w")},
                               .padding = {n("padding_h"), n("padding_w")},
                               .ceil_mode = n("ceil_mode") != 0};
-  return std::make_unique<CodePoolStep>(node, [options](const Shape& x) {
-    return sliding_windows("pool of a plan", x, options);
-  });
+  return std::make_unique<CodePoolStep>(
+      node, [options](const Shape& x) { return sliding_windows("pool of a plan", x, options); });
 }
 std::unique_ptr<PlanStep> adaptive_maximum(const Graph::Node& node, const PlanValues&) {
   const Extent2d size{integer(node, "h"), integer(node, "w")};
@@ -171,7 +169,11 @@ class CodeSumCall final : public PlanCall {
  public:
   CodeSumCall(std::string layers, const QuantizedType& type, float factor,
               const std::optional<QuantizedType>& result, Tensor x, Tensor y)
-      : layers_(std::move(layers)), type_(type), factor_(factor), x_(std::move(x)), y_(std::move(y)) {
+      : layers_(std::move(layers)),
+        type_(type),
+        factor_(factor),
+        x_(std::move(x)),
+        y_(std::move(y)) {
     if (result) codes_.emplace(*result);
   }
   void run() override {

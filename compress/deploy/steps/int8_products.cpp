@@ -1,7 +1,6 @@
 // Convolutions and linear layers on codes: compress/deploy/int8_graph.h says which ops they take.
-#include "compress/deploy/int8_kernels.h"
-
 #include "compress/deploy/fold.h"
+#include "compress/deploy/int8_kernels.h"
 #include "compress/deploy/plan_step.h"
 
 namespace vtrain {
@@ -79,8 +78,8 @@ class Int8ProductStep : public PlanStep {
     const int other = node.inputs[1 - own];
     const PlanValue &residual = values[static_cast<size_t>(other)],
                     &sum = values[static_cast<size_t>(node.output)];
-    const bool fits = residual.shape == sum.shape && residual.grows == sum.grows &&
-                      !residual.constant.defined();
+    const bool fits =
+        residual.shape == sum.shape && residual.grows == sum.grows && !residual.constant.defined();
     const bool is_own = op == "int8_add" ? own == 0 : residual.dtype == DType::f32;
     if (!fits || !is_own) return false;
     layer_.adds_residual = true;

@@ -67,17 +67,17 @@ class LayerNormCall final : public PlanCall {
     const int64_t channels = x_.dim(-1);
     const float* const x = x_.data<float>();
     auto* const y = reinterpret_cast<uint8_t*>(y_.raw());
-    parallel_for(
-        rows(), std::max<int64_t>(kGrainElements / channels, 1), [&](int64_t begin, int64_t end) {
-          std::vector<float> some(static_cast<size_t>(kRows * channels));
-          std::array<float, kRows> mean, rstd;
-          for (int64_t r = begin; r < end; r += kRows) {
-            const int64_t count = std::min(kRows, end - r);
-            loops.forward(x + r * channels, data_or_null(weight_), data_or_null(bias_), count,
-                          channels, eps_, some.data(), mean.data(), rstd.data());
-            codes_->write(some.data(), count * channels, y + r * channels);
-          }
-        });
+    parallel_for(rows(), std::max<int64_t>(kGrainElements / channels, 1),
+                 [&](int64_t begin, int64_t end) {
+                   std::vector<float> some(static_cast<size_t>(kRows * channels));
+                   std::array<float, kRows> mean, rstd;
+                   for (int64_t r = begin; r < end; r += kRows) {
+                     const int64_t count = std::min(kRows, end - r);
+                     loops.forward(x + r * channels, data_or_null(weight_), data_or_null(bias_),
+                                   count, channels, eps_, some.data(), mean.data(), rstd.data());
+                     codes_->write(some.data(), count * channels, y + r * channels);
+                   }
+                 });
   }
 
   std::string layers_;

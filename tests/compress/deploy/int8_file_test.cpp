@@ -50,8 +50,8 @@ bool is_same(const Tensor& a, const Tensor& b) {
 
 TEST_CASE("int8 file: what comes back computes the same codes and logits, bit for bit") {
   const TemporaryFolder folder;
-  for (const std::string model : {"resnet8_28", "mobilenet_v2_28", "vgg_bn_28",
-                                  "deit_micro_patch4_28"}) {
+  for (const std::string model :
+       {"resnet8_28", "mobilenet_v2_28", "vgg_bn_28", "deit_micro_patch4_28"}) {
     CAPTURE(model);
     const std::string path = folder / (model + ".safetensors");
     const WrittenInt8 written(model, path);
@@ -126,8 +126,7 @@ TEST_CASE("int8 file: parts that are missing, unknown or impossible are named") 
   }
   SUBCASE("a scale is 0") {
     good.content.tensors.at("layer1.0.conv1.weight_scale").fill(0);
-    CHECK(good.refusal() ==
-          ": layer1.0.conv1.weight_scale: expected scales above 0, got 0");
+    CHECK(good.refusal() == ": layer1.0.conv1.weight_scale: expected scales above 0, got 0");
   }
   SUBCASE("a folded bias is missing") {
     good.content.tensors.erase("layer1.0.conv1.folded_bias");
@@ -140,8 +139,7 @@ TEST_CASE("int8 file: parts that are missing, unknown or impossible are named") 
   }
   SUBCASE("a code that no rounding gives") {
     good.content.tensors.at("layer1.0.conv1.weight").fill(-128);
-    CHECK(good.refusal() ==
-          ": layer1.0.conv1.weight: expected codes from -127 to 127, got -128");
+    CHECK(good.refusal() == ": layer1.0.conv1.weight: expected codes from -127 to 127, got -128");
   }
   SUBCASE("a value has no scale") {
     std::string& record = good.content.metadata.at("int8");
@@ -169,7 +167,8 @@ TEST_CASE("int8 file: a weights file is none, and a network in reals is not read
   CHECK_THROWS_AS(load_int8(reals), CheckpointError);
   CHECK_THROWS_WITH_AS(
       Network::load(codes),
-      (codes + ": expected weights in reals, format vtrain 1, got format vtrain integers 1").c_str(),
+      (codes + ": expected weights in reals, format vtrain 1, got format vtrain integers 1")
+          .c_str(),
       CheckpointError);
 }
 
@@ -196,10 +195,11 @@ TEST_CASE("int8 file: a convolutional network gives the same logits at every ins
     for (const std::string level : {"baseline", "avx2", "avx512", "avx512_bf16"}) {
       CAPTURE(model);
       CAPTURE(level);
-      const std::string environment = "VTRAIN_TEST_INT8_FILE=" + path + " VTRAIN_CPU_LEVEL=" + level;
+      const std::string environment =
+          "VTRAIN_TEST_INT8_FILE=" + path + " VTRAIN_CPU_LEVEL=" + level;
       const auto run = [&](const std::string& name) {
-        return std::system((environment + ' ' + self + " '--test-case=" + name + "' > /dev/null 2>&1")
-                               .c_str());
+        return std::system(
+            (environment + ' ' + self + " '--test-case=" + name + "' > /dev/null 2>&1").c_str());
       };
       // A level that this CPU lacks cannot run any case.
       if (run("conv2d: the level is one*") != 0) continue;
@@ -236,13 +236,14 @@ TEST_CASE("int8 export: the file is read by eval and bench, which run its intege
   const TemporaryFolder folder;
   const std::string weights = folder / "net.safetensors", out = folder / "out.safetensors";
   fresh("resnet8_28")->save(weights);
-  const ProcessResult exported = run_vtrain(
-      {"export", weights, out, "--int8", "--data", "synthetic", "--images", "32", "--threads", "1"});
+  const ProcessResult exported = run_vtrain({"export", weights, out, "--int8", "--data",
+                                             "synthetic", "--images", "32", "--threads", "1"});
   CAPTURE(exported.errors);
   REQUIRE(exported.exit_code == 0);
   CHECK(exported.output.find("8 layers on integers, ranges minmax of 32 training images") !=
         std::string::npos);
-  const ProcessResult evaluated = run_vtrain({"eval", out, "--data", "synthetic", "--threads", "1"});
+  const ProcessResult evaluated =
+      run_vtrain({"eval", out, "--data", "synthetic", "--threads", "1"});
   CHECK(evaluated.exit_code == 0);
   CHECK(evaluated.output.starts_with("* Acc@1 "));
   const ProcessResult again = run_vtrain({"export", out, folder / "two", "--int8"});

@@ -18,8 +18,8 @@ namespace {
 
 /// A network as training leaves it: scales, shifts and statistics far from 1 and 0.
 std::unique_ptr<Network> trained_like(const std::string& model, const ModelOptions& options) {
-  auto network = std::make_unique<Network>(
-      Architecture{.model = model, .options = options, .parts = {}});
+  auto network =
+      std::make_unique<Network>(Architecture{.model = model, .options = options, .parts = {}});
   network->initialise(3);
   for (Parameter p : network->parameters()) {
     if (p.value().ndim() != 1) continue;
@@ -78,7 +78,9 @@ void check_case(Int8Case& c, int64_t fewest_steps) {
   // From end to end single codes may part, and grow into what eight bits are worth.
   const Tensor logits = plan.run(images);
   CHECK(max_relative_difference(logits, c.twin->logits(images)) < 0.03);
-  CHECK(same_classes(logits, c.twin->logits(images)) >= 7);
+  ClassAgreement classes;
+  classes.add(logits, c.twin->logits(images));
+  CHECK(classes.same + classes.near == 8);
 }
 
 TEST_CASE("int8 plan: every step of a residual network is its simulated twin to one code") {
@@ -121,8 +123,7 @@ TEST_CASE("int8 plan: a batch of any size gives each image its logits") {
   const Tensor all = plan.run(images);
   for (const int64_t i : {0, 7, 16}) {
     CAPTURE(i);
-    CHECK(plan.run(images.slice(0, i, i + 1)).to_vector() ==
-          all.slice(0, i, i + 1).to_vector());
+    CHECK(plan.run(images.slice(0, i, i + 1)).to_vector() == all.slice(0, i, i + 1).to_vector());
   }
 }
 
@@ -144,8 +145,8 @@ TEST_CASE("int8 plan: NaN has no code, other dtypes and other networks have no p
   Plan plan(*c.network, c.quantization);
   Tensor images = images_for(*c.network, 1);
   images.fill(std::nan(""));
-  CHECK_THROWS_WITH_AS(plan.run(images), "plan: quantize: expected numbers, got NaN, which has no code",
-                       Error);
+  CHECK_THROWS_WITH_AS(plan.run(images),
+                       "plan: quantize: expected numbers, got NaN, which has no code", Error);
   CHECK_THROWS_WITH_AS(Plan(*c.network, c.quantization, {.dtype = DType::bf16}),
                        "plan of resnet8_28: dtype: expected f32 beside codes, got bf16", Error);
   const auto other = trained_like("vgg_bn_28");
@@ -175,6 +176,18 @@ struct RealData {
   }
 };
 
+// Largest logit 10: classes within 0.5 of one another are near.
+TEST_CASE("int8 plan: classes are counted as the same, near or different") {
+  const Tensor twin = from_values({3, 3}, {10, 9.6, 0, 10, 9, 0, 10, 9, 0}),
+               own = from_values({3, 3}, {9, 9.6, 0, 9, 9.5, 0, 10, 9, 0});
+  ClassAgreement classes;
+  classes.add(own, twin);
+  CHECK(classes.images == 3);
+  CHECK(classes.same == 1);
+  CHECK(classes.near == 1);
+  CHECK_FALSE(classes.holds());
+}
+
 TEST_CASE("int8 plan: imported residual networks choose their twins' classes on real images") {
   const RealData real;
   for (const auto& [model, file] : std::map<std::string, std::string>{
@@ -190,14 +203,16 @@ TEST_CASE("int8 plan: imported residual networks choose their twins' classes on 
     const Quantization quantization = calibrate(*network, graph, calibration);
     const auto twin = fake_quantized(*network, graph, quantization);
     Plan plan(*network, quantization);
-    int64_t same = 0, count = 0;
+    ClassAgreement classes;
     for (const Tensor& images : real.images(*network, Split::kTest, 1000)) {
-      if (count == 0) CHECK(compare_int8(plan, *twin, images).first.empty());
-      same += same_classes(plan.run(images), twin->logits(images));
-      count += images.dim(0);
+      if (classes.images == 0) CHECK(compare_int8(plan, *twin, images).first.empty());
+      classes.add(plan.run(images), twin->logits(images));
     }
-    CHECK(count == 1000);
-    CHECK(same >= 998);
+    CHECK(classes.images == 1000);
+    // Of 10,000, resnet20 agrees on 9,990 and resnet56, where a turned tie passes more layers, on
+    // 9,968; JPEG has made many of these images doubtful.
+    CHECK(classes.same >= (model == "resnet20" ? 998 : 994));
+    CHECK(classes.holds());
   }
 }
 
