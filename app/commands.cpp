@@ -9,6 +9,8 @@
 #include <iostream>
 #include <sstream>
 
+#include "app/export_int8.h"
+#include "compress/deploy/int8_file.h"
 #include "compress/deploy/onnx.h"
 #include "compress/deploy/plan.h"
 #include "data/dataset.h"
@@ -95,13 +97,13 @@ struct TestData {
   }
 };
 
-/// The test split in its order, as the network at `weights` wants its images; with a limit that
-/// many of them, evenly spread, since data sets may be ordered by class. Throws RecipeError if
+/// A split in its order, as the network at `weights` wants its images; with a limit that many of
+/// them, evenly spread, since data sets may be ordered by class. Throws RecipeError if
 /// classes or channels differ.
-std::unique_ptr<Loader> test_loader(const Network& network, const std::string& weights,
-                                    const TestData& wanted, int64_t batch_size,
-                                    std::optional<int64_t> limit = {}) {
-  const auto data = open_dataset(wanted.name, {.root = wanted.root, .split = Split::kTest});
+std::unique_ptr<Loader> loader_of(const Network& network, const std::string& weights,
+                                  const TestData& wanted, Split split, int64_t batch_size,
+                                  std::optional<int64_t> limit = {}) {
+  const auto data = open_dataset(wanted.name, {.root = wanted.root, .split = split});
   const ModelOptions& model = network.architecture().options;
   if (data->classes() != model.num_classes) {
     throw RecipeError(str(weights, ": computes ", model.num_classes, " classes, ", wanted.name,
@@ -122,11 +124,26 @@ std::unique_ptr<Loader> test_loader(const Network& network, const std::string& w
                                                 .input = input_of(network, *data)});
 }
 
+std::unique_ptr<Loader> test_loader(const Network& network, const std::string& weights,
+                                    const TestData& wanted, int64_t batch_size,
+                                    std::optional<int64_t> limit = {}) {
+  return loader_of(network, weights, wanted, Split::kTest, batch_size, limit);
+}
+
+Accuracy accuracy_of_file(const std::string& weights, const TestData& data) {
+  if (is_int8_file(weights)) {
+    const Int8Network on_integers = load_int8(weights);
+    Plan plan(*on_integers.network, on_integers.quantization);
+    return evaluate([&](const Tensor& images, int64_t) { return plan.run(images); },
+                    *test_loader(*on_integers.network, weights, data, 250));
+  }
+  const std::unique_ptr<Network> network = Network::load(weights);
+  return evaluate(*network, *test_loader(*network, weights, data, 250));
+}
+
 ExitCode eval(const std::string& weights, const TestData& data) {
   if (data.threads > 0) set_num_threads(data.threads);
-  const std::unique_ptr<Network> network = Network::load(weights);
-  const std::unique_ptr<Loader> loader = test_loader(*network, weights, data, 250);
-  const Accuracy a = evaluate(*network, *loader);
+  const Accuracy a = accuracy_of_file(weights, data);
   std::cout << "* Acc@1 " << fixed(a.top1_percent, 3) << " Acc@5 " << fixed(a.top5_percent, 3)
             << " loss " << fixed(a.loss, 3) << '\n';
   return ExitCode::kDone;
@@ -139,9 +156,7 @@ struct BenchArguments {
 };
 
 /// Time and kernel of every step of a deployed network, for one image.
-void print_layers(Network& network) {
-  const ModelOptions& o = network.architecture().options;
-  Plan plan(network);
+void print_layers(const ModelOptions& o, Plan plan) {
   const Tensor image = Random(0, "", "bench")
                            .normal({1, o.channels, o.image_size, o.image_size}, {})
                            .channels_last();
@@ -162,14 +177,17 @@ void print_layers(Network& network) {
 /// Deployed networks beside one another, measured in turn.
 ExitCode bench(const BenchArguments& arguments) {
   if (arguments.threads > 0) set_num_threads(arguments.threads);
-  std::vector<std::unique_ptr<Network>> networks;
+  std::vector<Int8Network> networks;  // those in reals have an empty quantization
   std::vector<Runner> runners;
   for (const std::string& file : arguments.weights) {
-    networks.push_back(Network::load(file));
-    const ModelOptions& o = networks.back()->architecture().options;
-    runners.push_back(
-        runner_of(*networks.back(),
-                  Random(0, "", "bench").normal({8, o.channels, o.image_size, o.image_size}, {})));
+    const bool is_on_integers = is_int8_file(file);
+    networks.push_back(is_on_integers ? load_int8(file)
+                                      : Int8Network{.network = Network::load(file)});
+    const ModelOptions& o = networks.back().network->architecture().options;
+    const Tensor images =
+        Random(0, "", "bench").normal({8, o.channels, o.image_size, o.image_size}, {});
+    runners.push_back(is_on_integers ? runner_of(networks.back(), images)
+                                     : runner_of(*networks.back().network, images));
   }
   const std::vector<Speed> speeds = measure_speed(runners);
   Table table({{"network", Align::kLeft},
@@ -182,7 +200,7 @@ ExitCode bench(const BenchArguments& arguments) {
                {"memory b64"},
                {"runs as", Align::kLeft}});
   for (size_t i = 0; i < networks.size(); ++i) {
-    const Graph graph(*networks[i]);
+    const Graph graph(*networks[i].network);
     const std::string& file = arguments.weights[i];
     table.add_row(
         {file, human_count(static_cast<double>(graph.macs())), with_thousands(graph.params()),
@@ -196,13 +214,18 @@ ExitCode bench(const BenchArguments& arguments) {
     if (!runners[i].why_eager.empty())
       std::cout << arguments.weights[i] << ": not deployed: " << runners[i].why_eager << '\n';
     else if (arguments.shows_layers)
-      print_layers(*networks[i]);
+      print_layers(networks[i].network->architecture().options,
+                   networks[i].quantization.layers.empty()
+                       ? Plan(*networks[i].network)
+                       : Plan(*networks[i].network, networks[i].quantization));
   }
   return ExitCode::kDone;
 }
 
 struct ExportArguments {
   std::string weights, out, format;
+  bool is_int8 = false;
+  Int8ExportArguments int8;
   TestData data;
   bool names_data = false;  // --data or --root was given: then noise will not do
 };
@@ -231,11 +254,25 @@ std::pair<Tensor, std::string> images_to_compare(const Network& network,
 
 ExitCode export_file(const ExportArguments& arguments) {
   const std::string& out = arguments.out;
-  if (arguments.format.empty() && !out.ends_with(".onnx")) {
-    throw RecipeError(str(
-        out, ": expected a name that ends in .onnx, or --format onnx: no other is written yet"));
-  }
   if (arguments.data.threads > 0) set_num_threads(arguments.data.threads);
+  if (arguments.is_int8) {
+    if (!arguments.format.empty() || out.ends_with(".onnx"))
+      throw RecipeError(str(out, ": --int8: expected a name for a safetensors file, ONNX takes ",
+                            "networks in reals"));
+    Int8ExportArguments int8 = arguments.int8;
+    int8.weights = arguments.weights;
+    int8.out = out;
+    int8.loader = [&](const Network& network, Split split, int64_t batch_size,
+                      std::optional<int64_t> limit) {
+      return loader_of(network, arguments.weights, arguments.data, split, batch_size, limit);
+    };
+    return export_int8(int8);
+  }
+  if (arguments.format.empty() && !out.ends_with(".onnx")) {
+    throw RecipeError(
+        str(out, ": expected a name that ends in .onnx, --format onnx, or --int8: no other is ",
+            "written yet"));
+  }
   const std::unique_ptr<Network> network = Network::load(arguments.weights);
   const auto [images, what] = images_to_compare(*network, arguments);
   const OnnxReport r = export_onnx(*network, out, images);
@@ -366,14 +403,22 @@ int run_command(int argc, char** argv) {
 
   CLI::App* const export_app =
       app.add_subcommand("export",
-                         "write a network for other runtimes, read it back, run it and "
-                         "compare\nExample: vtrain export "
+                         "write a network for other runtimes or on integers, read it back, "
+                         "run it and compare\nExample: vtrain export "
                          "runs/last/sparse.safetensors sparse.onnx");
   ExportArguments exported;
   export_app->add_option("weights", exported.weights, "a weights file")->required();
   export_app->add_option("out,--out", exported.out, "the file to write, .onnx")->required();
   export_app->add_option("--format", exported.format, "what to write; else as the name ends")
       ->check(CLI::IsMember({"onnx"}));
+  export_app->add_flag("--int8", exported.is_int8,
+                       "write codes of eight bits, with scales from images of the train split");
+  export_app->add_option("--range", exported.int8.range, "of --int8: minmax, percentile or mse")
+      ->capture_default_str();
+  export_app->add_option("--images", exported.int8.images, "of --int8: how many are watched")
+      ->capture_default_str();
+  export_app->add_option("--skip", exported.int8.skip, "of --int8: globs of layers to stay real")
+      ->delimiter(',');
   exported.data.add_to(*export_app);
   export_app->callback([&] {
     exported.names_data = export_app->count("--data") + export_app->count("--root") > 0;

@@ -262,6 +262,11 @@ std::unique_ptr<Network> Network::load(const std::string& path) {
   if (record == file.metadata.end())
     throw CheckpointError(
         str(path, ": has no architecture record; was it written by another program?"));
+  if (const auto format = file.metadata.find("format");
+      format != file.metadata.end() && format->second != str("vtrain ", kFormatVersion)) {
+    throw CheckpointError(str(path, ": expected weights in reals, format vtrain ", kFormatVersion,
+                              ", got format ", format->second));
+  }
   auto network = std::make_unique<Network>(Architecture::from_json(record->second));
   network->load_state(file.tensors, path);
   if (const auto found = file.metadata.find("preprocessing"); found != file.metadata.end()) {

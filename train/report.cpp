@@ -5,6 +5,7 @@
 #include <nlohmann/json.hpp>
 
 #include "compress/deploy/compare.h"
+#include "compress/deploy/compare_int8.h"
 #include "nn/graph.h"
 #include "tensor/device_memory.h"
 #include "tensor/parallel.h"
@@ -78,6 +79,26 @@ Runner runner_of(Network& network, const Tensor& images) {
   runner.executor = "plan f32";
   runner.eager_plan_max_rel = difference.logits;
   return runner;
+}
+
+Runner runner_of(const Int8Network& network, const Tensor& images) {
+  const auto plan = std::make_shared<Plan>(*network.network, network.quantization);
+  const std::unique_ptr<Network> twin =
+      fake_quantized(*network.network, Graph(*network.network), network.quantization);
+  const Int8Difference difference = compare_int8(*plan, *twin, images);
+  if (!difference.first.empty()) {
+    throw Error(str("deployed ", network.network->architecture().model,
+                    ": its codes differ from the simulated network's by ", difference.worst_codes,
+                    ", allowed 1; the first layer that differs is ", difference.first),
+                ExitCode::kVerification);
+  }
+  return {.run = [plan](const Tensor& x) { return plan->run(x); },
+          .executor = "plan int8",
+          .why_eager = {},
+          .device = {},
+          .options = network.network->architecture().options,
+          .eager_plan_max_rel = difference.worst_reals,
+          .memory = [plan](const Tensor& x) { return plan->memory(x.dim(0)).planned; }};
 }
 
 std::vector<Speed> measure_speed(const std::vector<Runner>& networks) {

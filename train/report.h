@@ -6,6 +6,7 @@
 #include <string>
 #include <vector>
 
+#include "compress/deploy/int8_file.h"
 #include "train/evaluate.h"
 #include "train/experiment.h"
 
@@ -48,7 +49,7 @@ Report make_report(const Experiment& experiment, const std::filesystem::path& fo
 /// A network as it runs at the end: deployed, or eager where it cannot be, with the reason.
 struct Runner {
   std::function<Tensor(const Tensor& images)> run;
-  std::string executor;   // "plan f32" or "eager"
+  std::string executor;   // "plan f32", "plan int8" or "eager"
   std::string why_eager;  // empty for a plan
   Device device;
   ModelOptions options;           // sizes of its images
@@ -58,6 +59,9 @@ struct Runner {
 };
 /// `images`: real ones, (N, C, H, W).
 Runner runner_of(Network& network, const Tensor& images);
+/// On integers. Throws Error with exit code 6 where it differs from its simulated twin, naming the
+/// layer. eager_plan_max_rel is that of real values, layer by layer.
+Runner runner_of(const Int8Network& network, const Tensor& images);
 
 /// Figures of networks measured in turn: A B A B ...
 struct Speed {

@@ -123,7 +123,7 @@ std::vector<QuantizedLayer> quantized_layers(const Graph& graph,
                                              const CalibrationOptions& options) {
   std::vector<QuantizedLayer> all;
   for (const Int8LayerNodes& nodes : layers) {
-    const std::string path = parameter_of(graph, node_of(graph, nodes.product).inputs[1]);
+    const std::string path = weight_parameter(graph, nodes);
     if (path.empty())
       throw Error(str(nodes.path, ": its weight is computed, not a parameter: skip the layer"));
     const FoldedLayer layer = folded(graph, nodes);
@@ -151,6 +151,20 @@ void make_neutral(Network& network, const Graph& graph, const Graph::Node& bn, c
 
 }  // namespace
 
+std::string weight_parameter(const Graph& graph, const Int8LayerNodes& nodes) {
+  return parameter_of(graph, node_of(graph, nodes.product).inputs[1]);
+}
+
+std::map<int, std::vector<std::string>> rounding_places(const Network& network, const Graph& graph,
+                                                        const Int8Layout& layout) {
+  std::map<int, std::vector<std::string>> known = places_of_values(network, graph), chosen;
+  for (const ScaleGroup& group : layout.groups) {
+    for (const int source : group.sources)
+      chosen[source] = chosen_places(graph, source, known[source]);
+  }
+  return chosen;
+}
+
 Quantization calibrate(const Network& network, const Graph& graph, std::span<const Tensor> batches,
                        const CalibrationOptions& options) {
   check(options, batches);
@@ -158,7 +172,7 @@ Quantization calibrate(const Network& network, const Graph& graph, std::span<con
   Quantization q;
   q.layers = quantized_layers(graph, layout.layers, options);
 
-  std::map<int, std::vector<std::string>> known = places_of_values(network, graph);
+  q.places = rounding_places(network, graph, layout);
   std::vector<Observer> observers;
   const std::unique_ptr<Network> copy = network.clone();
   std::map<int, Tap> taps;
@@ -167,10 +181,8 @@ Quantization calibrate(const Network& network, const Graph& graph, std::span<con
     observed.scheme = group.scheme;
     observed.bits = options.activation_bits;
     observers.emplace_back(options.range, observed);
-    for (const int source : group.sources) {
-      q.places[source] = chosen_places(graph, source, known[source]);
+    for (const int source : group.sources)
       taps[source] = copy->hooks().tap(q.places[source].front(), kOwner);
-    }
   }
   for (const Tensor& batch : batches) {
     copy->forward(batch, Pass{});

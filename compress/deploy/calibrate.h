@@ -54,6 +54,13 @@ constexpr int64_t kFewestCalibrationImages = 16;
 Quantization calibrate(const Network& network, const Graph& graph, std::span<const Tensor> batches,
                        const CalibrationOptions& options = {});
 
+/// The parameter that holds the weight of a layer, or "" where it is computed.
+std::string weight_parameter(const Graph& graph, const Int8LayerNodes& nodes);
+
+/// Quantization::places of a layout. Throws Error for a value that no hook can reach.
+std::map<int, std::vector<std::string>> rounding_places(const Network& network, const Graph& graph,
+                                                        const Int8Layout& layout);
+
 /// A copy of the network that computes as the integer network does, in reals: weights are those of
 /// the codes, batch norms are folded in, and hooks round every value of `quantization.places`. For
 /// evaluation: its accuracy is that of the network on integers, up to single codes.

@@ -127,7 +127,12 @@ struct Plan::Parts {
   }
 };
 
-Plan::Plan(Network& network, const PlanOptions& options) : parts_(std::make_unique<Parts>()) {
+Plan::Plan(Network& network, const PlanOptions& options) : Plan(network, nullptr, options) {}
+Plan::Plan(Network& network, const Quantization& quantization, const PlanOptions& options)
+    : Plan(network, &quantization, options) {}
+
+Plan::Plan(Network& network, const Quantization* quantization, const PlanOptions& options)
+    : parts_(std::make_unique<Parts>()) {
   const std::string& model = network.architecture().model;
   if (options.dtype != DType::f32 && options.dtype != DType::bf16) {
     throw Error(
@@ -136,6 +141,10 @@ Plan::Plan(Network& network, const PlanOptions& options) : parts_(std::make_uniq
   if (options.dtype == DType::bf16 && !onednn::computes_bf16()) {
     throw Error(str("plan of ", model, ": dtype bf16: expected a CPU that multiplies bf16, got ",
                     onednn::version()));
+  }
+  if (quantization != nullptr && options.dtype != DType::f32) {
+    throw Error(
+        str("plan of ", model, ": dtype: expected f32 beside codes, got ", name_of(options.dtype)));
   }
   if (options.images_at_once < 0) {
     throw Error(str("plan of ", model, ": images_at_once: expected at least 0, got ",
@@ -146,7 +155,7 @@ Plan::Plan(Network& network, const PlanOptions& options) : parts_(std::make_uniq
                     network.device().text()));
   parts_->model = model;
   parts_->options = options;
-  parts_->program = lower(Graph(network, options.dtype));
+  parts_->program = lower(Graph(network, options.dtype), quantization);
 }
 Plan::~Plan() = default;
 Plan::Plan(Plan&&) noexcept = default;
@@ -170,18 +179,26 @@ Tensor Plan::run(const Tensor& images) {
   return logits;
 }
 
-std::vector<Plan::LayerOutput> Plan::run_layers(const Tensor& images) {
+std::vector<Plan::LayerOutput> Plan::run_layers(const Tensor& images, const Give& give) {
   parts_->check(images);
+  const Program& program = parts_->program;
+  std::vector<std::string> scopes(program.values.size());  // of the op that made each value
   BoundProgram& b = parts_->of_batch(images.dim(0));
   parts_->images_of(b).copy_from(images);
   std::vector<LayerOutput> outputs;
   for (size_t s = 0; s < b.calls.size(); ++s) {
+    const PlanStep& step = *program.steps[s];
+    const auto y = static_cast<size_t>(step.output());
+    scopes[y] = step.scope();
     if (!b.calls[s]) continue;
+    for (const int v : step.inputs()) {
+      if (v < 0 || program.values[static_cast<size_t>(v)].constant.defined() || !give) continue;
+      const auto x = static_cast<size_t>(v);
+      give(scopes[x], program.values[x].codes, b.values[x]);
+    }
     b.calls[s]->run();
-    const PlanStep& step = *parts_->program.steps[s];
     // Its own memory: a later step may write over what this one made.
-    outputs.push_back(
-        {step.layers(), step.scope(), b.values[static_cast<size_t>(step.output())].clone()});
+    outputs.push_back({step.layers(), step.scope(), b.values[y].clone(), program.values[y].codes});
   }
   return outputs;
 }

@@ -1,13 +1,18 @@
 #pragma once
 
+#include <functional>
 #include <list>
 #include <memory>
+#include <optional>
 #include <string>
 #include <vector>
 
+#include "compress/parts/fake_quantize.h"
 #include "nn/network.h"
 
 namespace vtrain {
+
+struct Quantization;
 
 struct PlanOptions {
   /// f32, or bf16: activations and weights of products and attention are bf16 then, sums, norms
@@ -32,6 +37,10 @@ class Plan {
   /// Throws Error if an op of the network cannot be deployed, naming the layer, or if this CPU has
   /// no kernels of that dtype.
   explicit Plan(Network& network, const PlanOptions& options = {});
+  /// On integers: layers of `quantization`, which was made of this network, multiply codes, and
+  /// what passes between them is kept as codes. Everything else is f32, the only dtype that is
+  /// allowed.
+  Plan(Network& network, const Quantization& quantization, const PlanOptions& options = {});
   ~Plan();
   Plan(Plan&&) noexcept;
   Plan& operator=(Plan&&) noexcept;
@@ -48,8 +57,13 @@ class Plan {
   struct LayerOutput {
     std::string layers, scope;
     Tensor value;
+    std::optional<QuantizedType> codes;  // what the value's integers stand for
   };
-  std::vector<LayerOutput> run_layers(const Tensor& images);
+  /// `give` may write over what a step reads, before it runs: the value that the op at `scope`
+  /// made.
+  using Give = std::function<void(const std::string& scope,
+                                  const std::optional<QuantizedType>& codes, Tensor& value)>;
+  std::vector<LayerOutput> run_layers(const Tensor& images, const Give& give = {});
 
   /// Seconds that each step took in one run of a batch, by the lines of describe().
   std::vector<double> step_seconds(const Tensor& images);
@@ -62,6 +76,7 @@ class Plan {
 
  private:
   struct Parts;
+  Plan(Network& network, const Quantization* quantization, const PlanOptions& options);
   std::unique_ptr<Parts> parts_;
 };
 

@@ -92,14 +92,20 @@ RowRange seen_part(const PlanGraph& graph, const std::vector<int>& readers, int 
   return seen;
 }
 
+/// An op on the last axis whose other inputs are the same for every row.
+bool is_product_of_rows(const Graph::Node& node) {
+  return node.op.name == "layer_norm" || node.op.name == "linear" || node.op.name == "int8_linear";
+}
+
 /// Whether a row of the result along `axis` follows from the same row of each input.
 bool works_by_rows(const PlanGraph& graph, const Graph::Node& node, int axis) {
   static const std::set<std::string> kElementwise = {
-      "add",  "subtract",   "multiply",     "divide",     "add_scalar", "multiply_scalar",
-      "relu", "relu6",      "gelu",         "gelu_tanh",  "silu",       "sigmoid",
-      "tanh", "hard_swish", "hard_sigmoid", "leaky_relu", "cast"};
+      "add",       "subtract",   "multiply",     "divide",     "add_scalar", "multiply_scalar",
+      "relu",      "relu6",      "gelu",         "gelu_tanh",  "silu",       "sigmoid",
+      "tanh",      "hard_swish", "hard_sigmoid", "leaky_relu", "cast",       "quantize",
+      "dequantize"};
   const PlanValue& y = graph.value(node.output);
-  if (node.op.name == "layer_norm" || node.op.name == "linear") {
+  if (is_product_of_rows(node)) {
     return axis + 1 < static_cast<int>(y.shape.size()) &&
            !graph.value(node.inputs[0]).constant.defined();
   }
@@ -114,7 +120,7 @@ bool works_by_rows(const PlanGraph& graph, const Graph::Node& node, int axis) {
 std::vector<Graph::Node> narrowed(PlanGraph& graph, Graph::Node node, const RowRange& part) {
   std::vector<Graph::Node> result;
   const auto axis = static_cast<size_t>(part.axis);
-  const bool is_elementwise = node.op.name != "layer_norm" && node.op.name != "linear";
+  const bool is_elementwise = !is_product_of_rows(node);
   for (size_t i = 0; i < node.inputs.size(); ++i) {
     int& v = node.inputs[i];
     if (v < 0 || (i > 0 && !is_elementwise)) continue;
@@ -190,8 +196,8 @@ void turn_patches(PlanGraph& graph) {
     if (node.op.name != "patchify" || of_patches.size() != 1) continue;
     Graph::Node& reader = graph.nodes[static_cast<size_t>(of_patches[0])];
     const PlanValue& images = graph.value(node.inputs[0]);
-    if (reader.op.name != "linear" || !images.is_channels_last ||
-        !graph.value(reader.inputs[1]).constant.defined())
+    const bool is_linear = reader.op.name == "linear" || reader.op.name == "int8_linear";
+    if (!is_linear || !images.is_channels_last || !graph.value(reader.inputs[1]).constant.defined())
       continue;
     PlanValue weight = graph.value(reader.inputs[1]);
     const int64_t patch = integer(node, "patch"), channels = images.shape[1], out = weight.shape[0];

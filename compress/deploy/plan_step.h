@@ -5,9 +5,11 @@
 
 #include <functional>
 #include <memory>
+#include <optional>
 #include <string>
 #include <vector>
 
+#include "compress/parts/fake_quantize.h"
 #include "nn/graph.h"
 #include "tensor/registry.h"
 
@@ -16,9 +18,9 @@ namespace vtrain {
 /// A value of a plan.
 struct PlanValue {
   Shape shape = {}, grows = {};  // for one image; 1 where the extent is a multiple of the batch
-  /// How it is kept. Integers between quantized layers will be u8 or i8 here, with their scale.
-  DType dtype = DType::f32;
-  bool is_channels_last = false;  // else contiguous
+  DType dtype = DType::f32;      // how it is kept
+  std::optional<QuantizedType> codes = {};  // what integers stand for, beside a dtype of u8 or i8
+  bool is_channels_last = false;            // else contiguous
   bool is_output = false;
   int readers = 0;       // ops that read it
   Tensor constant = {};  // defined: the value is the same for every batch

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 
+#include "compress/deploy/int8_graph.h"
 #include "compress/deploy/plan_graph.h"
 #include "tensor/allocator.h"
 
@@ -228,8 +229,9 @@ std::vector<Tensor> Program::inputs_of(const PlanStep& step,
   return inputs;
 }
 
-Program lower(const Graph& graph) {
+Program lower(const Graph& graph, const Quantization* quantization) {
   PlanGraph rewritten(graph);
+  if (quantization != nullptr) put_on_codes(rewritten, graph, *quantization);
   narrow(rewritten);
   turn_patches(rewritten);
   return Lowering(std::move(rewritten)).run();

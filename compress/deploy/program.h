@@ -7,6 +7,8 @@
 
 namespace vtrain {
 
+struct Quantization;
+
 /// A graph as steps in order, before a batch size is known.
 ///
 /// A value whose only reader can be computed in the pass that makes it never reaches memory: batch
@@ -27,6 +29,7 @@ struct Program {
 
 /// Throws Error for an op that no step computes, and for a value that differs from image to image
 /// and yet is not computed from the images, as random numbers are; both name the layer.
-Program lower(const Graph& graph);
+/// With a quantization, of this graph, its layers and what passes between them are on integers.
+Program lower(const Graph& graph, const Quantization* quantization = nullptr);
 
 }  // namespace vtrain

@@ -1,5 +1,7 @@
 #include <algorithm>
+#include <array>
 
+#include "compress/deploy/codes.h"
 #include "compress/deploy/fold.h"
 #include "tensor/cpu_level.h"
 #include "tensor/ops/layer_norm_simd.h"
@@ -14,20 +16,26 @@ const float* data_or_null(const Tensor& t) { return t.defined() ? t.data<float>(
 
 class LayerNormCall final : public PlanCall {
  public:
-  LayerNormCall(Tensor weight, Tensor bias, double eps, Tensor x, Tensor y, PlanScratch& scratch)
-      : weight_(std::move(weight)),
+  LayerNormCall(std::string layers, Tensor weight, Tensor bias, double eps,
+                const std::optional<QuantizedType>& codes, Tensor x, Tensor y, PlanScratch& scratch)
+      : layers_(std::move(layers)),
+        weight_(std::move(weight)),
         bias_(std::move(bias)),
         eps_(static_cast<float>(eps)),
         x_(std::move(x)),
         y_(std::move(y)),
         scratch_(scratch) {
     scratch.reserve(static_cast<size_t>(2 * rows()) * sizeof(float));
+    if (codes) codes_.emplace(*codes);
   }
 
   void run() override {
     const LayerNormSimd& simd = by_level(baseline::layer_norm_simd, avx2::layer_norm_simd,
                                          avx512::layer_norm_simd, avx512_bf16::layer_norm_simd);
-    if (y_.dtype() == DType::bf16) {
+    if (codes_) {
+      run_to_codes(simd.f32);
+      codes_->check(layers_);
+    } else if (y_.dtype() == DType::bf16) {
       run_with<BFloat16>(simd.bf16);
     } else {
       run_with<float>(simd.f32);
@@ -53,8 +61,29 @@ class LayerNormCall final : public PlanCall {
     });
   }
 
+  /// A few rows at a time, so that they are rounded while they are in L1.
+  void run_to_codes(const LayerNormLoops<float>& loops) {
+    constexpr int64_t kRows = 4;
+    const int64_t channels = x_.dim(-1);
+    const float* const x = x_.data<float>();
+    auto* const y = reinterpret_cast<uint8_t*>(y_.raw());
+    parallel_for(rows(), std::max<int64_t>(kGrainElements / channels, 1),
+                 [&](int64_t begin, int64_t end) {
+                   std::vector<float> some(static_cast<size_t>(kRows * channels));
+                   std::array<float, kRows> mean, rstd;
+                   for (int64_t r = begin; r < end; r += kRows) {
+                     const int64_t count = std::min(kRows, end - r);
+                     loops.forward(x + r * channels, data_or_null(weight_), data_or_null(bias_),
+                                   count, channels, eps_, some.data(), mean.data(), rstd.data());
+                     codes_->write(some.data(), count * channels, y + r * channels);
+                   }
+                 });
+  }
+
+  std::string layers_;
   Tensor weight_, bias_;
   float eps_;
+  std::optional<CodeWriter> codes_;
   Tensor x_, y_;
   PlanScratch& scratch_;
 };
@@ -70,12 +99,23 @@ class LayerNormStep final : public PlanStep {
   bool reads(size_t, const Tensor& x, const Tensor&) const override { return x.is_contiguous(); }
   std::unique_ptr<PlanCall> bind(const std::vector<Tensor>& inputs, const Tensor& output,
                                  PlanScratch& scratch) override {
-    return std::make_unique<LayerNormCall>(weight_, bias_, eps_, inputs[0], output, scratch);
+    return std::make_unique<LayerNormCall>(layers(), weight_, bias_, eps_, codes_, inputs[0],
+                                           output, scratch);
+  }
+
+ protected:
+  bool absorb(const Graph::Node& node, size_t, const PlanValues& values) override {
+    if (node.op.name != "quantize" || codes_ ||
+        values[static_cast<size_t>(output())].dtype != DType::f32)
+      return false;
+    codes_ = values[static_cast<size_t>(node.output)].codes;
+    return true;
   }
 
  private:
   Tensor weight_, bias_;
   double eps_;
+  std::optional<QuantizedType> codes_;
 };
 
 const RegisteredStep registered("layer_norm",

@@ -1,8 +1,10 @@
 // Element by element: y = act(scale_c x + shift_c + residual), each part optional, in one pass over
-// memory: batch norm that stands behind no product, sums, activations.
+// memory: batch norm that stands behind no product, sums, activations. Where a network runs on
+// integers, y may be rounded to codes in the same pass.
 #include <algorithm>
 #include <optional>
 
+#include "compress/deploy/codes.h"
 #include "compress/deploy/fold.h"
 #include "compress/deploy/product.h"
 #include "tensor/cpu_level.h"
@@ -97,20 +99,25 @@ void store(const float* from, T* to, int64_t n) {
 
 class PointwiseCall final : public PlanCall {
  public:
-  PointwiseCall(const std::optional<ChannelFactors>& factors, const Epilogue& epilogue, Tensor x,
+  PointwiseCall(std::string layers, const std::optional<ChannelFactors>& factors,
+                const Epilogue& epilogue, const std::optional<QuantizedType>& codes, Tensor x,
                 Tensor residual, Tensor y)
-      : factors_(factors),
+      : layers_(std::move(layers)),
+        factors_(factors),
         epilogue_(epilogue),
         x_(std::move(x)),
         residual_(std::move(residual)),
-        y_(std::move(y)) {}
+        y_(std::move(y)) {
+    if (codes) codes_.emplace(*codes);
+  }
 
   void run() override {
-    if (y_.dtype() == DType::bf16) {
+    if (x_.dtype() == DType::bf16) {
       run_all<BFloat16>();
     } else {
       run_all<float>();
     }
+    if (codes_) codes_->check(layers_);
   }
   std::string kernel() const override { return "pointwise"; }
 
@@ -120,7 +127,8 @@ class PointwiseCall final : public PlanCall {
     const T* const x = x_.data<T>();
     const T* const residual = residual_.defined() ? residual_.data<T>() : nullptr;
     const int64_t repeats_after = residual ? std::max<int64_t>(residual_.numel(), 1) : 1;
-    T* const y = y_.data<T>();
+    T* const y = codes_ ? nullptr : y_.data<T>();
+    auto* const codes = reinterpret_cast<uint8_t*>(y_.raw());
     parallel_for(y_.numel(), kGrain, [&](int64_t begin, int64_t end) {
       Block block, other;
       for_blocks(end - begin, [&](int64_t offset, int64_t count) {
@@ -134,7 +142,11 @@ class PointwiseCall final : public PlanCall {
           for (size_t i = 0; i < static_cast<size_t>(count); ++i) block[i] += other[i];
         }
         activate(epilogue_, block.data(), count);
-        store(block.data(), y + first, count);
+        if (codes_) {
+          codes_->write(block.data(), count, codes + first);
+        } else {
+          store(block.data(), y + first, count);
+        }
       });
     });
   }
@@ -148,8 +160,10 @@ class PointwiseCall final : public PlanCall {
              });
   }
 
+  std::string layers_;
   std::optional<ChannelFactors> factors_;
   Epilogue epilogue_;
+  std::optional<CodeWriter> codes_;
   Tensor x_, residual_, y_;
 };
 
@@ -172,7 +186,7 @@ class PointwiseStep final : public PlanStep {
                                  PlanScratch&) override {
     const Tensor residual = inputs.size() > 1 ? inputs[1] : Tensor();
     const bool repeats = residual.defined() && residual.numel() < output.numel();
-    return std::make_unique<PointwiseCall>(factors_, epilogue_, inputs[0],
+    return std::make_unique<PointwiseCall>(layers(), factors_, epilogue_, codes_, inputs[0],
                                            repeats ? residual.contiguous() : residual, output);
   }
 
@@ -182,6 +196,7 @@ class PointwiseStep final : public PlanStep {
  private:
   std::optional<ChannelFactors> factors_;
   Epilogue epilogue_;
+  std::optional<QuantizedType> codes_;
 };
 
 bool has_kernel(const PlanValue& value) {
@@ -198,6 +213,10 @@ bool is_addable(const PlanValue& a, const PlanValue& b) {
 
 bool PointwiseStep::absorb(const Graph::Node& node, size_t own, const PlanValues& values) {
   const PlanValue& result = values[static_cast<size_t>(node.output)];
+  if (node.op.name == "quantize" && !codes_) {
+    codes_ = result.codes;
+    return true;
+  }
   if (!has_kernel(result) || result.dtype != values[static_cast<size_t>(output())].dtype)
     return false;
   if (node.op.name != "add") return extend(epilogue_, node);
