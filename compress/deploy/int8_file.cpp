@@ -183,7 +183,7 @@ class Int8Reader {
         fail(str(name, ": expected shape (", outputs, "), got ", bias.shape()));
     };
     if (nodes.batch_norm >= 0) {
-      const Tensor bias = take(bias_name(path), DType::f32);
+      Tensor bias = take(bias_name(path), DType::f32);
       check(bias_name(path), bias);
       for (const auto& [name, value] : neutral(graph, nodes, bias)) {
         if (!file_.tensors.emplace(name, value).second)
@@ -193,7 +193,7 @@ class Int8Reader {
     }
     if (graph_node(graph, nodes.product).inputs[2] < 0) return {};
     const std::string name = parameter_at(graph, nodes.product, 2);
-    const Tensor bias = take(name, DType::f32);
+    Tensor bias = take(name, DType::f32);
     check(name, bias);
     file_.tensors[name] = bias;
     return bias;

@@ -87,8 +87,8 @@ int32_t plain_sum(const Int8Geometry& g, const Int8Epilogue& e, const int8_t* w,
       for (int64_t c = 0; c < depth; ++c) {
         const int64_t at = ((n * g.h_in + i) * g.w_in + j) * g.c_in + first + c;
         const auto code = static_cast<int32_t>(stored_code(e.input, x, at));
-        const auto weight =
-            static_cast<int32_t>(w[((channel * depth + c) * g.kernel_h + p) * g.kernel_w + q]);
+        // NOLINTNEXTLINE(bugprone-signed-char-misuse): a code is a number, with its sign
+        const int32_t weight = w[((channel * depth + c) * g.kernel_h + p) * g.kernel_w + q];
         sum += (code - e.input_zero_point) * weight;
       }
     }

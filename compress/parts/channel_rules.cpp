@@ -255,8 +255,9 @@ void reshape(Channels& c, const Node& node) {
 void expand(Channels& c, const Node& node) {
   const int lead = ndim_of(c, node.output) - ndim_of(c, node.inputs[0]);
   for (int axis = 0; axis < ndim_of(c, node.inputs[0]); ++axis) {
-    const bool is_same = shape_of(c, node.inputs[0])[static_cast<size_t>(axis)] ==
-                         shape_of(c, node.output)[static_cast<size_t>(axis + lead)];
+    const bool is_same =
+        shape_of(c, node.inputs[0])[static_cast<size_t>(axis)] ==
+        shape_of(c, node.output)[static_cast<size_t>(axis) + static_cast<size_t>(lead)];
     if (is_same)
       c.set(node.output, axis + lead, c.of(node.inputs[0], axis));
     else

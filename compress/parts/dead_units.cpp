@@ -73,7 +73,7 @@ std::multimap<std::string, Reading> readings(Network& network) {
   for (const Trace::Record& node : trace.records()) {
     const bool is_convolution = node.op.name == "conv2d";
     if (!is_convolution && node.op.name != "linear") continue;
-    const Tensor x = trace.tensor(node.inputs[0]);
+    const Tensor& x = trace.tensor(node.inputs[0]);
     const int axis = is_convolution ? 1 : x.ndim() - 1;
     Reading reading;
     const bool is_padded =

@@ -101,7 +101,7 @@ FoldedConstants fold_constants(Network& network, const CutGroups& groups, const 
     const std::string& name = trace.values()[static_cast<size_t>(node.inputs[1])].parameter;
     const auto columns = removed.find({name, 1});
     if (columns == removed.end()) continue;
-    const Tensor x = trace.tensor(node.inputs[0]), w = parameters.at(name).value();
+    const Tensor &x = trace.tensor(node.inputs[0]), &w = parameters.at(name).value();
     const int axis = is_convolution ? 1 : x.ndim() - 1;
     const bool is_padded =
         is_convolution && attribute(node, "pad_top") + attribute(node, "pad_bottom") +

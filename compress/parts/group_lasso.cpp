@@ -28,9 +28,9 @@ LassoGroups::LassoGroups(std::vector<Member> members, double lambda, SizeWeight 
   std::vector<double> sizes(groups, 0);
   for (const Member& m : members_) {
     const Tensor& w = m.parameter.value();
-    const auto per_slice = static_cast<double>(w.numel() / w.dim(m.axis));
+    const int64_t per_slice = w.numel() / w.dim(m.axis);
     for (size_t g = 0; g < groups; ++g)
-      sizes[g] += per_slice * static_cast<double>(m.indices[g].size());
+      sizes[g] += static_cast<double>(per_slice) * static_cast<double>(m.indices[g].size());
   }
   for (const double size : sizes)
     lambdas_.push_back(size_weight == SizeWeight::kSqrt ? lambda * std::sqrt(size) : lambda);

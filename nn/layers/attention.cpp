@@ -20,7 +20,7 @@ SelfAttention::SelfAttention(int64_t dim, int64_t num_heads)
     : num_heads_(checked_heads(dim, num_heads)),
       qk_dim_(dim / num_heads),
       v_dim_(dim / num_heads),
-      scale_(1 / std::sqrt(static_cast<double>(dim / num_heads))),
+      scale_(1 / std::sqrt(static_cast<double>(qk_dim_))),
       qkv_(dim, 3 * dim),
       proj_(dim, dim) {
   add("qkv", qkv_);
