@@ -103,6 +103,9 @@ FoldedConstants fold_constants(Network& network, const CutGroups& groups, const 
     if (columns == removed.end()) continue;
     const Tensor &x = trace.tensor(node.inputs[0]), &w = parameters.at(name).value();
     const int axis = is_convolution ? 1 : x.ndim() - 1;
+    if (is_convolution && integer(node, "groups") > 1)
+      throw Error(str("fold: ", Graph::module_of(node),
+                      ": constants of a grouped convolution's inputs are not folded yet"));
     const bool is_padded =
         is_convolution && attribute(node, "pad_top") + attribute(node, "pad_bottom") +
                                   attribute(node, "pad_left") + attribute(node, "pad_right") >
