@@ -244,13 +244,4 @@ Int8Layer int8_layer(const Graph& graph, const Quantization& q, const QuantizedL
   return l;
 }
 
-Conv2dOptions int8_conv2d_options(const Graph& graph, const Int8LayerNodes& nodes) {
-  const Graph::Node& n = node_of(graph, nodes.product);
-  return {.stride = {integer(n, "stride_h"), integer(n, "stride_w")},
-          .padding = {integer(n, "pad_top"), integer(n, "pad_bottom"), integer(n, "pad_left"),
-                      integer(n, "pad_right")},
-          .dilation = {integer(n, "dilation_h"), integer(n, "dilation_w")},
-          .groups = integer(n, "groups")};
-}
-
 }  // namespace vtrain

@@ -71,7 +71,5 @@ std::unique_ptr<Network> fake_quantized(const Network& network, const Graph& gra
 /// residual has to come as reals too.
 Int8Layer int8_layer(const Graph& graph, const Quantization& quantization,
                      const QuantizedLayer& layer);
-/// The options of the convolution `nodes.product`.
-Conv2dOptions int8_conv2d_options(const Graph& graph, const Int8LayerNodes& nodes);
 
 }  // namespace vtrain

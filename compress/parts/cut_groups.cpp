@@ -159,7 +159,6 @@ NetworkCut CutGroups::plan(const Cut& cut) const {
   if (cut.size() != groups_.size())
     throw Error(
         str("cut: expected a list for each of ", groups_.size(), " groups, got ", cut.size()));
-  std::map<std::pair<std::string, int>, std::set<int64_t>> removed;
   for (size_t g = 0; g < cut.size(); ++g) {
     const CutGroup& group = groups_[g];
     std::set<int64_t> seen;
@@ -167,13 +166,9 @@ NetworkCut CutGroups::plan(const Cut& cut) const {
       if (channel < 0 || channel >= group.size() || !seen.insert(channel).second)
         throw Error(str("cut: ", group.name, ": channel ", channel, ": expected each of 0..",
                         group.size() - 1, " at most once"));
-      for (size_t p = 0; p < group.places.size(); ++p) {
-        const auto& indices = group.indices[static_cast<size_t>(channel)][p];
-        removed[{group.places[p].parameter, group.places[p].axis}].insert(indices.begin(),
-                                                                          indices.end());
-      }
     }
   }
+  const RemovedIndices removed = removed_indices(*this, cut);
   NetworkCut plan;
   for (const ParameterAxis& axis : axes_) {
     const auto found = removed.find({axis.parameter, axis.axis});
@@ -195,17 +190,29 @@ NetworkCut CutGroups::plan(const Cut& cut) const {
   return plan;
 }
 
-void mask(Network& network, const CutGroups& groups, const Cut& cut) {
-  std::map<std::string, Parameter> parameters;
-  for (const Parameter& p : network.parameters()) parameters.emplace(p.path(), p);
+RemovedIndices removed_indices(const CutGroups& groups, const Cut& cut) {
+  RemovedIndices removed;
   for (size_t g = 0; g < cut.size(); ++g) {
     const CutGroup& group = groups.groups()[g];
-    for (size_t p = 0; p < group.places.size(); ++p) {
-      Tensor value = parameters.at(group.places[p].parameter).value();
-      for (const int64_t channel : cut[g]) {
-        for (const int64_t i : group.indices[static_cast<size_t>(channel)][p])
-          value.slice(group.places[p].axis, i, i + 1).fill(0);
+    for (const int64_t channel : cut[g]) {
+      for (size_t p = 0; p < group.places.size(); ++p) {
+        const auto& indices = group.indices[static_cast<size_t>(channel)][p];
+        removed[{group.places[p].parameter, group.places[p].axis}].insert(indices.begin(),
+                                                                          indices.end());
       }
+    }
+  }
+  return removed;
+}
+
+void mask(Network& network, const CutGroups& groups, const Cut& cut) {
+  const RemovedIndices removed = removed_indices(groups, cut);
+  for (const Parameter& p : network.parameters()) {
+    Tensor value = p.value();
+    for (int axis = 0; axis < value.ndim(); ++axis) {
+      const auto found = removed.find({p.path(), axis});
+      if (found == removed.end()) continue;
+      for (const int64_t i : found->second) value.slice(axis, i, i + 1).fill(0);
     }
   }
 }
@@ -227,19 +234,10 @@ Variable masked_layer_norm(const Variable& x, const Tensor& m, const Variable& g
 
 void mask_layer_norms(Network& network, const CutGroups& groups, const Cut& cut,
                       const std::string& owner) {
-  std::map<std::string, std::set<int64_t>> removed;  // by parameter
-  for (size_t g = 0; g < cut.size(); ++g) {
-    const CutGroup& group = groups.groups()[g];
-    for (size_t p = 0; p < group.places.size() && group.is_normalised; ++p) {
-      for (const int64_t channel : cut[g]) {
-        const auto& indices = group.indices[static_cast<size_t>(channel)][p];
-        removed[group.places[p].parameter].insert(indices.begin(), indices.end());
-      }
-    }
-  }
+  const RemovedIndices removed = removed_indices(groups, cut);
   for (Module* const module : network.root().modules()) {
     const auto* const norm = dynamic_cast<const LayerNorm*>(module);
-    const auto found = removed.find(module->path() + ".weight");
+    const auto found = removed.find({module->path() + ".weight", 0});
     if (norm == nullptr || found == removed.end()) continue;
     const Parameter gamma = network.parameter(module->path() + ".weight"),
                     beta = network.parameter(module->path() + ".bias");

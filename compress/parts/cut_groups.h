@@ -1,7 +1,10 @@
 #pragma once
 
 #include <cstdint>
+#include <map>
+#include <set>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "compress/parts/channels.h"
@@ -74,6 +77,10 @@ class CutGroups {
   std::vector<Adaptation> adaptations_;
   std::vector<ParameterAxis> axes_;
 };
+
+/// The indices that a cut takes away, by parameter and axis.
+using RemovedIndices = std::map<std::pair<std::string, int>, std::set<int64_t>>;
+RemovedIndices removed_indices(const CutGroups& groups, const Cut& cut);
 
 /// Sets what a cut takes away to 0, in place: the masked network. It computes what the compact one
 /// does, given mask_layer_norms where a layer norm sees cut channels.

@@ -3,29 +3,11 @@
 #include <algorithm>
 #include <cmath>
 #include <map>
-#include <set>
 
 #include "tensor/random.h"
 
 namespace vtrain {
 namespace {
-
-using Removed = std::map<std::pair<std::string, int>, std::set<int64_t>>;  // by parameter and axis
-
-Removed removed_by(const CutGroups& groups, const Cut& cut) {
-  Removed removed;
-  for (size_t g = 0; g < cut.size(); ++g) {
-    const CutGroup& group = groups.groups()[g];
-    for (const int64_t channel : cut[g]) {
-      for (size_t p = 0; p < group.places.size(); ++p) {
-        const auto& indices = group.indices[static_cast<size_t>(channel)][p];
-        removed[{group.places[p].parameter, group.places[p].axis}].insert(indices.begin(),
-                                                                          indices.end());
-      }
-    }
-  }
-  return removed;
-}
 
 struct Constant {
   double value = 0;
@@ -58,7 +40,7 @@ const Trace::Record* norm_behind(const Trace& trace, int value) {
 }  // namespace
 
 void zero_rows(Network& network, const CutGroups& groups, const Cut& cut) {
-  const Removed removed = removed_by(groups, cut);
+  const RemovedIndices removed = removed_indices(groups, cut);
   for (const Parameter& p : network.parameters()) {
     const auto rows = removed.find({p.path(), 0});
     if (rows == removed.end() || p.value().ndim() < 2) continue;
@@ -76,7 +58,7 @@ FoldedConstants fold_constants(Network& network, const CutGroups& groups, const 
                       "what they contribute"));
   }
   zero_rows(network, groups, cut);
-  const Removed removed = removed_by(groups, cut);
+  const RemovedIndices removed = removed_indices(groups, cut);
   std::map<std::string, Parameter> parameters;
   for (const Parameter& p : network.parameters()) parameters.emplace(p.path(), p);
 

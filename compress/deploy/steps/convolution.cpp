@@ -1,21 +1,13 @@
+#include "compress/deploy/conv2d_node.h"
 #include "compress/deploy/steps/product_steps.h"
 
 namespace vtrain {
 namespace {
 
-Conv2dOptions options_of(const Graph::Node& node) {
-  const auto number = [&](const char* name) { return integer(node, name); };
-  return {
-      .stride = {number("stride_h"), number("stride_w")},
-      .padding = {number("pad_top"), number("pad_bottom"), number("pad_left"), number("pad_right")},
-      .dilation = {number("dilation_h"), number("dilation_w")},
-      .groups = number("groups")};
-}
-
 class ConvolutionStep final : public ProductStep {
  public:
   ConvolutionStep(const Graph::Node& node, const PlanValues& values)
-      : ProductStep(node, values), options_(options_of(node)) {}
+      : ProductStep(node, values), options_(conv2d_options(node)) {}
 
   bool reads(size_t i, const Tensor& x, const Tensor& y) const override {
     return i == 0 ? x.is_channels_last() : x.strides() == y.strides();

@@ -1,19 +1,11 @@
 // Convolutions and linear layers on codes: compress/deploy/int8_graph.h says which ops they take.
+#include "compress/deploy/conv2d_node.h"
 #include "compress/deploy/fold.h"
 #include "compress/deploy/int8_kernels.h"
 #include "compress/deploy/plan_step.h"
 
 namespace vtrain {
 namespace {
-
-Conv2dOptions int8_options_of(const Graph::Node& node) {
-  const auto number = [&](const char* name) { return integer(node, name); };
-  return {
-      .stride = {number("stride_h"), number("stride_w")},
-      .padding = {number("pad_top"), number("pad_bottom"), number("pad_left"), number("pad_right")},
-      .dilation = {number("dilation_h"), number("dilation_w")},
-      .groups = number("groups")};
-}
 
 class Int8ProductCall final : public PlanCall {
  public:
@@ -99,7 +91,7 @@ class Int8ProductStep : public PlanStep {
 class Int8ConvolutionStep final : public Int8ProductStep {
  public:
   Int8ConvolutionStep(const Graph::Node& node, const PlanValues& values)
-      : Int8ProductStep(node, values), options_(int8_options_of(node)) {}
+      : Int8ProductStep(node, values), options_(conv2d_options(node)) {}
   bool reads(size_t, const Tensor& x, const Tensor&) const override { return x.is_channels_last(); }
 
  protected:

@@ -5,6 +5,7 @@
 #include <algorithm>
 #include <cmath>
 
+#include "compress/deploy/conv2d_node.h"
 #include "nn/layers/batch_norm.h"
 #include "tensor/ops/reduce.h"
 #include "tensor/random.h"
@@ -194,7 +195,8 @@ TEST_CASE("calibrate: every convolution on codes is its simulated twin to one co
       }
       const int last = graph.value(nodes.output).producer;
       const Tensor simulated = codes_at(nodes.output, module(last) + ".out");
-      const Int8Conv2d conv(int8_layer(graph, q, layer), int8_conv2d_options(graph, nodes));
+      const Int8Conv2d conv(int8_layer(graph, q, layer),
+                            conv2d_options(graph.nodes()[static_cast<size_t>(nodes.product)]));
       const std::vector<double> a = conv.run(x, residual).to_vector(), b = simulated.to_vector();
       REQUIRE(a.size() == b.size());
       for (size_t i = 0; i < a.size(); ++i) {

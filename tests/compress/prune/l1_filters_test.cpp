@@ -3,14 +3,12 @@
 
 #include <algorithm>
 #include <cmath>
-#include <csignal>
 
 #include "compress/deploy/latency.h"
 #include "compress/edit.h"
 #include "compress/parts/importance.h"
 #include "nn/graph.h"
-#include "tests/process.h"
-#include "tests/temporary_folder.h"
+#include "tests/pruning.h"
 #include "tests/train/test_phase.h"
 
 namespace vtrain {
@@ -223,34 +221,12 @@ TEST_CASE(
 }
 
 TEST_CASE("l1_filters: a run that is killed between its cuts ends in the same bytes") {
-  const TemporaryFolder folder;
-  const auto arguments = [&](const std::string& out) {
-    return std::vector<std::string>{"recipes/vgg28_l1_filters.yaml",
-                                    "data.name=synthetic",
-                                    "data.limit=96",
-                                    "data.batch_size=16",
-                                    "data.val=0.2",
-                                    "phases.dense.train.epochs=1",
-                                    "phases.pruned.train.epochs=3",
-                                    "phases.pruned.compress.l1_filters={order: iterative}",
-                                    "ckpt.every_steps=1",
-                                    "threads=2",
-                                    "--quiet",
-                                    "--resume",
-                                    "out.dir=" + (folder / out)};
-  };
-  const ProcessResult whole = run_vtrain(arguments("whole"));
-  REQUIRE_MESSAGE(whole.exit_code == 0, whole.errors);
-  for (const int64_t step : {int64_t{7}, int64_t{12}}) {
-    const ProcessResult killed = run_vtrain_until(
-        arguments("killed"), [&] { return newest_step(folder / "killed") >= step; }, SIGKILL);
-    CHECK(killed.exit_code == 128 + SIGKILL);
-  }
-  const ProcessResult resumed = run_vtrain(arguments("killed"));
-  REQUIRE_MESSAGE(resumed.exit_code == 0, resumed.errors);
-  for (const char* const file : {"pruned.safetensors", "metrics.csv"})
-    CHECK(file_content((only_run(folder / "whole") / file).string()) ==
-          file_content((only_run(folder / "killed") / file).string()));
+  check_killed_is_whole("recipes/vgg28_l1_filters.yaml",
+                        {"phases.pruned.compress.l1_filters={order: iterative}"}, {6, 10});
+}
+
+TEST_CASE("l1_filters: on the second device it cuts and ends in the same bits") {
+  check_same_on_fake_device(compress("rate: 0.5"));
 }
 
 TEST_CASE("l1_filters: misuse is refused before the first batch, with the place") {
