@@ -14,7 +14,7 @@
 #include <string>
 #include <vector>
 
-#include "compress/deploy/calibrate.h"
+#include "compress/deploy/twin.h"
 #include "data/dataset.h"
 #include "data/loader.h"
 #include "train/evaluate.h"

@@ -29,70 +29,6 @@ void check(const CalibrationOptions& o, std::span<const Tensor> batches) {
         str("calibration: expected at least ", kFewestCalibrationImages, " images, got ", images));
 }
 
-/// Every place of a module at which a value of the graph passes by itself.
-std::map<int, std::vector<std::string>> places_of_values(const Network& network,
-                                                         const Graph& graph) {
-  const std::unique_ptr<Network> copy = network.clone();
-  std::vector<std::pair<std::string, Tap>> taps;
-  for (const Module* const module : copy->root().modules()) {
-    for (const char* const end : {".in", ".out"}) {
-      const std::string place = module->path() + end;
-      taps.emplace_back(place, copy->hooks().tap(place, kOwner));
-    }
-  }
-  Trace trace;
-  {
-    const Trace::Recording recording(trace);
-    const Shape one = graph.shape(graph.images(), 1);
-    Pass pass;
-    pass.hooks = &copy->hooks();
-    copy->root().outputs(Variable(zeros(one, DType::f32, copy->device()).channels_last()), pass);
-  }
-  if (trace.values().size() != graph.values().size())
-    throw Error(
-        str("calibration of ", network.architecture().model, ": the graph is of another network"));
-  std::map<int, std::vector<std::string>> places;
-  for (const auto& [place, tap] : taps) {
-    if (!tap.has_value()) continue;
-    if (const int value = trace.find(tap.value()); value >= 0) places[value].push_back(place);
-  }
-  return places;
-}
-
-/// Where hooks round `value`: at the output of the module that makes it, else at the inputs of the
-/// modules that read it.
-std::vector<std::string> chosen_places(const Graph& graph, int value,
-                                       const std::vector<std::string>& known) {
-  const auto is_known = [&](const std::string& place) {
-    return std::ranges::find(known, place) != known.end();
-  };
-  if (const int producer = graph.value(value).producer; producer >= 0) {
-    std::string own = Graph::module_of(node_of(graph, producer)) + ".out";
-    if (is_known(own)) return {std::move(own)};
-  }
-  std::set<std::string> readers;
-  for (const int reader : graph.readers(value)) {
-    const Graph::Node& node = node_of(graph, reader);
-    std::string place = Graph::module_of(node) + ".in";
-    if (!is_known(place))
-      throw Error(str(node.scope,
-                      ": its input cannot be quantized: no module's input or output is ",
-                      "this value"));
-    readers.insert(std::move(place));
-  }
-  return {readers.begin(), readers.end()};
-}
-
-/// The parameter that an op reads through views.
-std::string parameter_of(const Graph& graph, int value) {
-  while (graph.value(value).parameter.empty()) {
-    const int producer = graph.value(value).producer;
-    if (producer < 0 || node_of(graph, producer).op.name != "reshape") return "";
-    value = node_of(graph, producer).inputs[0];
-  }
-  return graph.value(value).parameter;
-}
-
 FoldedLayer folded(const Graph& graph, const Int8LayerNodes& nodes) {
   const std::vector<int>& inputs = node_of(graph, nodes.product).inputs;
   const auto tensor = [&](int value) {
@@ -136,20 +72,68 @@ std::vector<QuantizedLayer> quantized_layers(const Graph& graph,
   return all;
 }
 
-/// A batch norm that adds `bias` and does nothing else, but for the last bit of 1 / sqrt(var +
-/// eps).
-void make_neutral(Network& network, const Graph& graph, const Graph::Node& bn, const Tensor& bias) {
-  const auto set = [&](size_t input, const Tensor& value) {
-    network.parameter(graph.value(bn.inputs[input]).parameter).set(value);
+}  // namespace
+
+std::vector<std::string> chosen_places(const Graph& graph, int value,
+                                       const std::vector<std::string>& known) {
+  const auto is_known = [&](const std::string& place) {
+    return std::ranges::find(known, place) != known.end();
   };
-  const Shape& shape = bias.shape();
-  set(1, full(shape, std::sqrt(1 + attribute(bn, "eps"))));
-  set(2, bias);
-  set(4, zeros(shape));
-  set(5, ones(shape));
+  if (const int producer = graph.value(value).producer; producer >= 0) {
+    std::string own = Graph::module_of(node_of(graph, producer)) + ".out";
+    if (is_known(own)) return {std::move(own)};
+  }
+  std::set<std::string> readers;
+  for (const int reader : graph.readers(value)) {
+    const Graph::Node& node = node_of(graph, reader);
+    std::string place = Graph::module_of(node) + ".in";
+    if (!is_known(place))
+      throw Error(str(node.scope,
+                      ": its input cannot be quantized: no module's input or output is ",
+                      "this value"));
+    readers.insert(std::move(place));
+  }
+  return {readers.begin(), readers.end()};
 }
 
-}  // namespace
+std::string parameter_of(const Graph& graph, int value) {
+  if (value < 0) return "";
+  while (graph.value(value).parameter.empty()) {
+    const int producer = graph.value(value).producer;
+    if (producer < 0 || node_of(graph, producer).op.name != "reshape") return "";
+    value = node_of(graph, producer).inputs[0];
+  }
+  return graph.value(value).parameter;
+}
+
+std::map<int, std::vector<std::string>> places_of_values(const Network& network,
+                                                         const Graph& graph) {
+  const std::unique_ptr<Network> copy = network.clone();
+  std::vector<std::pair<std::string, Tap>> taps;
+  for (const Module* const module : copy->root().modules()) {
+    for (const char* const end : {".in", ".out"}) {
+      const std::string place = module->path() + end;
+      taps.emplace_back(place, copy->hooks().tap(place, kOwner));
+    }
+  }
+  Trace trace;
+  {
+    const Trace::Recording recording(trace);
+    const Shape one = graph.shape(graph.images(), 1);
+    Pass pass;
+    pass.hooks = &copy->hooks();
+    copy->root().outputs(Variable(zeros(one, DType::f32, copy->device()).channels_last()), pass);
+  }
+  if (trace.values().size() != graph.values().size())
+    throw Error(
+        str("calibration of ", network.architecture().model, ": the graph is of another network"));
+  std::map<int, std::vector<std::string>> places;
+  for (const auto& [place, tap] : taps) {
+    if (!tap.has_value()) continue;
+    if (const int value = trace.find(tap.value()); value >= 0) places[value].push_back(place);
+  }
+  return places;
+}
 
 std::string weight_parameter(const Graph& graph, const Int8LayerNodes& nodes) {
   return parameter_of(graph, node_of(graph, nodes.product).inputs[1]);
@@ -199,31 +183,6 @@ Quantization calibrate(const Network& network, const Graph& graph, std::span<con
     for (const int value : group.values) q.values[value] = type;
   }
   return q;
-}
-
-std::unique_ptr<Network> fake_quantized(const Network& network, const Graph& graph,
-                                        const Quantization& quantization) {
-  std::unique_ptr<Network> twin = network.clone();
-  for (const QuantizedLayer& layer : quantization.layers) {
-    Parameter weight = twin->parameter(layer.weight_path);
-    weight.set(layer.quantizer(layer.weight).reshape(weight.value().shape()));
-    if (layer.nodes.batch_norm < 0) continue;
-    make_neutral(*twin, graph, node_of(graph, layer.nodes.batch_norm), layer.bias);
-    if (const int bias = node_of(graph, layer.nodes.product).inputs[2]; bias >= 0) {
-      Parameter own = twin->parameter(parameter_of(graph, bias));
-      own.set(zeros(own.value().shape()));
-    }
-  }
-  for (const auto& [value, places] : quantization.places) {
-    const Quantizer quantizer(quantization.values.at(value));
-    for (const std::string& place : places) {
-      twin->hooks().transform_value(
-          place, {.slot = Slot::kQuantize,
-                  .owner = kOwner,
-                  .apply = [quantizer](const Variable& x, const Pass&) { return quantizer(x); }});
-    }
-  }
-  return twin;
 }
 
 Int8Layer int8_layer(const Graph& graph, const Quantization& q, const QuantizedLayer& layer) {

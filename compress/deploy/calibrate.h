@@ -57,15 +57,18 @@ Quantization calibrate(const Network& network, const Graph& graph, std::span<con
 /// The parameter that holds the weight of a layer, or "" where it is computed.
 std::string weight_parameter(const Graph& graph, const Int8LayerNodes& nodes);
 
+/// Every place of a module at which a value of the graph passes by itself, by value: "conv1.in".
+std::map<int, std::vector<std::string>> places_of_values(const Network& network,
+                                                         const Graph& graph);
+/// Where hooks reach `value`, of its places: at the output of the module that makes it, else at the
+/// inputs of all that read it. Throws Error if one of these cannot be hooked.
+std::vector<std::string> chosen_places(const Graph& graph, int value,
+                                       const std::vector<std::string>& known);
+/// The parameter that an op reads through views, "" where there is none.
+std::string parameter_of(const Graph& graph, int value);
 /// Quantization::places of a layout. Throws Error for a value that no hook can reach.
 std::map<int, std::vector<std::string>> rounding_places(const Network& network, const Graph& graph,
                                                         const Int8Layout& layout);
-
-/// A copy of the network that computes as the integer network does, in reals: weights are those of
-/// the codes, batch norms are folded in, and hooks round every value of `quantization.places`. For
-/// evaluation: its accuracy is that of the network on integers, up to single codes.
-std::unique_ptr<Network> fake_quantized(const Network& network, const Graph& graph,
-                                        const Quantization& quantization);
 
 /// The layer as its kernel wants it. Where its output is not kept as codes it gives reals, and a
 /// residual has to come as reals too.

@@ -28,15 +28,12 @@ struct Int8Difference {
 /// `twin` computes in f32 with its hooks on; images (N, C, H, W) f32.
 Int8Difference compare_int8(Plan& plan, Network& twin, const Tensor& images);
 
-/// Which classes the integer network and its twin choose. A code that f32 sums turn at a tie grows
-/// from layer to layer, up to what eight bits are worth, and where two classes are that near it
-/// decides: those images are counted by themselves.
+/// Which classes the integer network and its twin choose.
 struct ClassAgreement {
   int64_t images = 0, same = 0;
-  int64_t near = 0;  // another class, in the twin nearer than 5 % of its largest logit
 
-  /// All but one image in 500 have the same class, or two that are near.
-  bool holds() const { return 500 * (images - same - near) <= images; }
+  /// All but one image in 500 have the same class.
+  bool holds() const { return 500 * (images - same) <= images; }
   void add(const Tensor& logits, const Tensor& twin_logits);  // (N, K)
 };
 

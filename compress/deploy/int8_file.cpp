@@ -5,6 +5,8 @@
 #include <nlohmann/json.hpp>
 #include <set>
 
+#include "compress/deploy/twin.h"
+
 namespace vtrain {
 namespace {
 

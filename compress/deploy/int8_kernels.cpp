@@ -37,7 +37,32 @@ void check_layer(const char* op, const Int8Layer& l, int ndim) {
     throw ShapeError(str('[', op, "] result: bare sums take no bias, residual or activation"));
 }
 
-Int8Epilogue epilogue_of(const Int8Layer& l) {
+int32_t plain_sum(const Int8Geometry& g, const Int8Epilogue& e, const int8_t* w, const void* x,
+                  int64_t n, int64_t row, int64_t column, int64_t channel) {
+  const Conv2dOptions& o = g.options;
+  const int64_t depth = g.c_in / o.groups, first = channel / (g.c_out / o.groups) * depth;
+  int32_t sum = 0;
+  for (int64_t p = 0; p < g.kernel_h; ++p) {
+    const int64_t i = row * o.stride.h + p * o.dilation.h - o.padding.top;
+    if (i < 0 || i >= g.h_in) continue;
+    for (int64_t q = 0; q < g.kernel_w; ++q) {
+      const int64_t j = column * o.stride.w + q * o.dilation.w - o.padding.left;
+      if (j < 0 || j >= g.w_in) continue;
+      for (int64_t c = 0; c < depth; ++c) {
+        const int64_t at = ((n * g.h_in + i) * g.w_in + j) * g.c_in + first + c;
+        const auto code = static_cast<int32_t>(stored_code(e.input, x, at));
+        // NOLINTNEXTLINE(bugprone-signed-char-misuse): a code is a number, with its sign
+        const int32_t weight = w[((channel * depth + c) * g.kernel_h + p) * g.kernel_w + q];
+        sum += (code - e.input_zero_point) * weight;
+      }
+    }
+  }
+  return sum;
+}
+
+}  // namespace
+
+Int8Epilogue int8_epilogue(const Int8Layer& l) {
   Int8Epilogue e;
   e.input = l.input.dtype();
   e.input_zero_point = static_cast<int32_t>(l.input.range.zero_point);
@@ -73,36 +98,11 @@ Int8Epilogue epilogue_of(const Int8Layer& l) {
   return e;
 }
 
-int32_t plain_sum(const Int8Geometry& g, const Int8Epilogue& e, const int8_t* w, const void* x,
-                  int64_t n, int64_t row, int64_t column, int64_t channel) {
-  const Conv2dOptions& o = g.options;
-  const int64_t depth = g.c_in / o.groups, first = channel / (g.c_out / o.groups) * depth;
-  int32_t sum = 0;
-  for (int64_t p = 0; p < g.kernel_h; ++p) {
-    const int64_t i = row * o.stride.h + p * o.dilation.h - o.padding.top;
-    if (i < 0 || i >= g.h_in) continue;
-    for (int64_t q = 0; q < g.kernel_w; ++q) {
-      const int64_t j = column * o.stride.w + q * o.dilation.w - o.padding.left;
-      if (j < 0 || j >= g.w_in) continue;
-      for (int64_t c = 0; c < depth; ++c) {
-        const int64_t at = ((n * g.h_in + i) * g.w_in + j) * g.c_in + first + c;
-        const auto code = static_cast<int32_t>(stored_code(e.input, x, at));
-        // NOLINTNEXTLINE(bugprone-signed-char-misuse): a code is a number, with its sign
-        const int32_t weight = w[((channel * depth + c) * g.kernel_h + p) * g.kernel_w + q];
-        sum += (code - e.input_zero_point) * weight;
-      }
-    }
-  }
-  return sum;
-}
-
-}  // namespace
-
 struct Int8Product::Parts {
   Parts(const char* name, const Int8Layer& layer, const Conv2dOptions& conv, bool linear)
       : op(name),
         weight(layer.weight.contiguous().clone()),
-        epilogue(epilogue_of(layer)),
+        epilogue(int8_epilogue(layer)),
         options(conv),
         is_linear(linear) {}
 

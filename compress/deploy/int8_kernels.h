@@ -20,16 +20,18 @@ enum class Int8Output {
 /// A layer on integer codes: what it reads, multiplies with and hands on, in real units.
 ///
 /// With in = input, out = output, r = residual, sums s exact in 32 bits and all else in f32, each
-/// operation rounded by itself, in this order:
-///   s    = sum of (x - in.zero_point) * w                    padding is real 0: adds nothing
-///   f    = (f32(s) + bias[o] / (in.scale * weight_scale[o])) * (in.scale * weight_scale[o] /
-///   out.scale) f    = f + (r.scale / out.scale) * f32(residual - r.zero_point)        where there
-///   is one f    = max(f, 0), and min(f, 6 / out.scale) for relu6 code = rne(clamp(f +
-///   out.zero_point, out.low, out.high))     ties to even
+/// operation rounded by itself but for one fused multiply-add, in this order:
+///
+///     s    = sum of (x - in.zero_point) * w                    padding is real 0: adds nothing
+///     f    = (f32(s) + bias[o] / (in.scale * weight_scale[o]))
+///            * (in.scale * weight_scale[o] / out.scale)
+///     f    = fma(r.scale / out.scale, f32(residual - r.zero_point), f)     where there is one
+///     f    = max(f, 0), and min(f, 6 / out.scale) for relu6
+///     code = rne(clamp(f + out.zero_point, out.low, out.high))             ties to even
+///
 /// For kReals out.scale is 1, the last line is left out and the residual is f32, added as it is.
-/// The divisions in brackets are made once, in double, and rounded to f32. `reference` below is
-/// this formula; on all chips codes agree with it, except that a kernel of the library may fuse the
-/// residual's product into its sum, which can turn a tie: one code at most.
+/// The divisions are made once, in double, and rounded to f32. On all chips codes agree with this
+/// formula, of which `reference` below is the plain form.
 struct Int8Layer {
   Tensor weight = {};        // i8 codes
   Tensor weight_scale = {};  // f32 (1), or (O): one per output channel

@@ -43,7 +43,7 @@ struct Int8Epilogue {
     if (!bias.empty()) f += bias[static_cast<size_t>(channel)];
     f *= scale[static_cast<size_t>(channel)];
     if (adds_residual)
-      f += residual_scale * (residual_code - static_cast<float>(residual_zero_point));
+      f = std::fma(residual_scale, residual_code - static_cast<float>(residual_zero_point), f);
     return std::min(std::max(f, floor), ceiling);
   }
   int32_t code(float f) const {
@@ -51,6 +51,9 @@ struct Int8Epilogue {
     return static_cast<int32_t>(std::nearbyint(std::min(std::max(shifted, low), high)));
   }
 };
+
+struct Int8Layer;
+Int8Epilogue int8_epilogue(const Int8Layer& layer);
 
 /// Element i of codes or reals.
 inline float stored_code(DType dtype, const void* p, int64_t i) {

@@ -138,13 +138,13 @@ Plan::Plan(Network& network, const Quantization* quantization, const PlanOptions
     throw Error(
         str("plan of ", model, ": dtype: expected f32 or bf16, got ", name_of(options.dtype)));
   }
-  if (options.dtype == DType::bf16 && !onednn::computes_bf16()) {
-    throw Error(str("plan of ", model, ": dtype bf16: expected a CPU that multiplies bf16, got ",
-                    onednn::version()));
-  }
   if (quantization != nullptr && options.dtype != DType::f32) {
     throw Error(
         str("plan of ", model, ": dtype: expected f32 beside codes, got ", name_of(options.dtype)));
+  }
+  if (options.dtype == DType::bf16 && !onednn::computes_bf16()) {
+    throw Error(str("plan of ", model, ": dtype bf16: expected a CPU that multiplies bf16, got ",
+                    onednn::version()));
   }
   if (options.images_at_once < 0) {
     throw Error(str("plan of ", model, ": images_at_once: expected at least 0, got ",

@@ -5,10 +5,10 @@
 #include <filesystem>
 #include <map>
 
-#include "compress/deploy/calibrate.h"
 #include "compress/deploy/compare.h"
 #include "compress/deploy/compare_int8.h"
 #include "compress/deploy/plan.h"
+#include "compress/deploy/twin.h"
 #include "data/loader.h"
 #include "nn/import.h"
 #include "tensor/random.h"
@@ -56,13 +56,10 @@ struct Int8Case {
   }
 };
 
-double share_differing(const Int8Difference& difference) {
-  double differing = 0, elements = 0;
-  for (const Int8Difference::Step& step : difference.steps) {
-    differing += static_cast<double>(step.differing);
-    elements += static_cast<double>(step.elements);
-  }
-  return differing / elements;
+int64_t codes_differing(const Int8Difference& difference) {
+  int64_t differing = 0;
+  for (const Int8Difference::Step& step : difference.steps) differing += step.differing;
+  return differing;
 }
 
 void check_case(Int8Case& c, int64_t fewest_steps) {
@@ -72,15 +69,16 @@ void check_case(Int8Case& c, int64_t fewest_steps) {
   CAPTURE(plan.describe(1));
   CHECK_MESSAGE(difference.first.empty(), "first off: ", difference.first);
   CHECK(difference.worst_codes <= 1);
-  CHECK(difference.worst_reals <= 1e-4);
-  CHECK(share_differing(difference) <= 0.001);
+  CHECK(difference.worst_reals <= 1e-6);
+  CHECK(codes_differing(difference) <= 2);  // of millions: f32 means that round otherwise
   CHECK(static_cast<int64_t>(difference.steps.size()) >= fewest_steps);
-  // From end to end single codes may part, and grow into what eight bits are worth.
+  // From end to end a code that a mean or a norm in f32 turns may grow into what eight bits are
+  // worth.
   const Tensor logits = plan.run(images);
   CHECK(max_relative_difference(logits, c.twin->logits(images)) < 0.03);
   ClassAgreement classes;
   classes.add(logits, c.twin->logits(images));
-  CHECK(classes.same + classes.near == 8);
+  CHECK(classes.same == 8);
 }
 
 TEST_CASE("int8 plan: every step of a residual network is its simulated twin to one code") {
@@ -176,16 +174,21 @@ struct RealData {
   }
 };
 
-// Largest logit 10: classes within 0.5 of one another are near.
-TEST_CASE("int8 plan: classes are counted as the same, near or different") {
-  const Tensor twin = from_values({3, 3}, {10, 9.6, 0, 10, 9, 0, 10, 9, 0}),
-               own = from_values({3, 3}, {9, 9.6, 0, 9, 9.5, 0, 10, 9, 0});
-  ClassAgreement classes;
-  classes.add(own, twin);
-  CHECK(classes.images == 3);
-  CHECK(classes.same == 1);
-  CHECK(classes.near == 1);
-  CHECK_FALSE(classes.holds());
+TEST_CASE("int8 plan: one other class in 500 images is the most that may differ") {
+  std::vector<double> first(1000), other(1000);
+  for (size_t i = 0; i < first.size(); i += 2) first[i] = 1;
+  other = first;
+  const auto agreement = [&](const std::vector<double>& own) {
+    ClassAgreement classes;
+    classes.add(from_values({500, 2}, own), from_values({500, 2}, first));
+    return classes;
+  };
+  CHECK(agreement(other).same == 500);
+  std::swap(other[0], other[1]);
+  CHECK(agreement(other).same == 499);
+  CHECK(agreement(other).holds());
+  std::swap(other[2], other[3]);
+  CHECK_FALSE(agreement(other).holds());
 }
 
 TEST_CASE("int8 plan: imported residual networks choose their twins' classes on real images") {
@@ -209,9 +212,6 @@ TEST_CASE("int8 plan: imported residual networks choose their twins' classes on 
       classes.add(plan.run(images), twin->logits(images));
     }
     CHECK(classes.images == 1000);
-    // Of 10,000, resnet20 agrees on 9,990 and resnet56, where a turned tie passes more layers, on
-    // 9,968; JPEG has made many of these images doubtful.
-    CHECK(classes.same >= (model == "resnet20" ? 998 : 994));
     CHECK(classes.holds());
   }
 }
