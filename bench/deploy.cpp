@@ -1,8 +1,11 @@
 // A network's logits by the deployed plan and by the eager network: time per batch, and with
 // --profile the time of every step. bench/deploy.py runs it beside PyTorch and ONNX Runtime.
 //
-//     deploy MODEL BATCH [--mode plan|eager] [--dtype f32|bf16] [--at-once N] [--threads N]
-//     [--seconds S] [--profile]
+//     deploy MODEL BATCH [--mode plan|eager] [--dtype f32|bf16|int8] [--macs SHARE]
+//     [--round-to N] [--at-once N] [--threads N] [--seconds S] [--profile]
+//
+// int8 is a plan whose scales come from random images: its time is that of a trained network's.
+// --macs cuts filters of least L1 norm, the same share of every group, until so much is left.
 //
 // Prints one JSON object; with --profile a table.
 #include <algorithm>
@@ -16,7 +19,10 @@
 #include <string>
 #include <vector>
 
-#include "compress/deploy/compare.h"
+#include "compress/deploy/calibrate.h"
+#include "compress/deploy/plan.h"
+#include "compress/parts/budget.h"
+#include "compress/parts/importance.h"
 #include "tensor/choices.h"
 #include "tensor/parallel.h"
 #include "tensor/random.h"
@@ -36,6 +42,9 @@ struct Arguments {
   std::string model, mode = "plan";
   int64_t batch = 1, at_once = 0;  // 0: the plan's choice
   DType dtype = DType::f32;
+  bool is_int8 = false;
+  double macs = 1;
+  int64_t round_to = 1;
   int threads = 2;
   double seconds = 5;
   bool is_profile = false;
@@ -61,16 +70,37 @@ void run_profile(Plan& plan, const Tensor& images) {
   std::printf("%9.3f ms  all\n", total);
 }
 
+/// Cuts the network to a share of its multiply-adds; returns what is left, in millions.
+double cut_to(Network& network, double share, int64_t round_to) {
+  const CutGroups groups(network);
+  Cut cut = groups.nothing();
+  if (share < 1) {
+    std::vector<std::vector<double>> scores;
+    for (const CutGroup& group : groups.groups())
+      scores.push_back(row_norms(network, group, WeightNorm::kL1));
+    cut = solve_budget(groups, scores, {.macs = share}, {.round_to = round_to});
+    network.cut(groups.plan(cut));
+  }
+  return static_cast<double>(groups.macs(cut)) / 1e6;
+}
+
 void run(const Arguments& a) {
   const ModelInfo& info = find_model(a.model);
   Network network({.model = a.model, .options = info.usual, .parts = {}});
   network.initialise(1);
+  const double macs = cut_to(network, a.macs, a.round_to);
   const ModelOptions& o = info.usual;
   const Tensor images = Random(1, "", "bench")
                             .normal({a.batch, o.channels, o.image_size, o.image_size}, {})
                             .channels_last();
   Choices::of_process().set_measuring(a.mode == "eager");
-  Plan plan(network, {.dtype = a.dtype, .images_at_once = a.at_once});
+  Plan plan = [&] {
+    const PlanOptions options{.dtype = a.dtype, .images_at_once = a.at_once};
+    if (!a.is_int8) return Plan(network, options);
+    const std::vector<Tensor> seen{
+        Random(2, "", "bench").normal({16, o.channels, o.image_size, o.image_size}, {})};
+    return Plan(network, calibrate(network, Graph(network), seen), options);
+  }();
   const bool is_plan = a.mode == "plan";
   Pass pass;
   pass.dtype = a.dtype;
@@ -100,7 +130,8 @@ void run(const Arguments& a) {
                     {"mode", a.mode},
                     {"model", a.model},
                     {"batch", a.batch},
-                    {"dtype", name_of(a.dtype)},
+                    {"dtype", a.is_int8 ? "int8" : name_of(a.dtype)},
+                    {"mmacs", macs},
                     {"threads", num_threads()},
                     {"ms", timing.p50 * 1e3},
                     {"min_ms", timing.min * 1e3},
@@ -114,8 +145,8 @@ void run(const Arguments& a) {
 }
 
 int usage() {
-  std::cerr << "usage: deploy MODEL BATCH [--mode plan|eager] [--dtype f32|bf16] [--at-once N] "
-               "[--threads N] [--seconds S] [--profile]\n";
+  std::cerr << "usage: deploy MODEL BATCH [--mode plan|eager] [--dtype f32|bf16|int8] [--macs SHARE] "
+               "[--round-to N] [--at-once N] [--threads N] [--seconds S] [--profile]\n";
   return 2;
 }
 
@@ -136,6 +167,13 @@ int main_of(const std::vector<std::string>& words) {
       a.mode = value;
     } else if (name == "--dtype" && (value == "f32" || value == "bf16")) {
       a.dtype = value == "bf16" ? DType::bf16 : DType::f32;
+      a.is_int8 = false;
+    } else if (name == "--dtype" && value == "int8") {
+      a.is_int8 = true;
+    } else if (name == "--macs") {
+      a.macs = std::atof(value.c_str());
+    } else if (name == "--round-to") {
+      a.round_to = std::atoll(value.c_str());
     } else if (name == "--at-once") {
       a.at_once = std::atoll(value.c_str());
     } else if (name == "--threads") {
@@ -146,7 +184,8 @@ int main_of(const std::vector<std::string>& words) {
       return usage();
     }
   }
-  if (a.batch < 1 || a.at_once < 0 || a.threads < 1) return usage();
+  if (a.batch < 1 || a.at_once < 0 || a.threads < 1 || a.round_to < 1) return usage();
+  if (a.is_int8 && a.mode != "plan") return usage();
   set_num_threads(a.threads);
   run(a);
   return 0;

@@ -1,11 +1,13 @@
 #!/usr/bin/env python3
 """Deployed plans beside PyTorch (eager and torch.compile) and ONNX Runtime: forward passes on CPUs.
 
-    bench/deploy.py [--models resnet50,...] [--batches 1,64] [--dtypes f32] [--seconds 5] [--rounds 3] [--out FILE]
+    bench/deploy.py [--models resnet50,...] [--batches 1,64] [--dtypes f32] [--macs 0.5] [--seconds 5] [--rounds 3] [--out FILE]
 
 Each program runs in a process of its own, in turn, `rounds` times; the fastest median of each counts. The ratio is that of the best of
 the others to ours: above 1 ours is faster. PYTHON names an interpreter that can import torch and onnxruntime; what it cannot import is
-left out, and said. bf16 is autocast in PyTorch; ONNX Runtime runs f32 only.
+left out, and said. bf16 is autocast in PyTorch; ONNX Runtime runs f32, and int8 as its own tool quantizes the same network. A row of
+int8 after one of f32 also says how much faster ours is than ours in f32. --macs adds rows of the network cut to a share of its
+multiply-adds, beside the dense one.
 """
 import argparse
 import datetime
@@ -36,12 +38,18 @@ def can_import(module):
 def commands(model, batch, dtype, args, programs):
     common = ["--threads", args.threads, "--seconds", args.seconds]
     ours = [ROOT / "build" / "deploy", model, batch, "--dtype", dtype, *common]
-    all_of = {"plan": ours + (["--at-once", args.at_once] if args.at_once else []), "eager": ours + ["--mode", "eager"]}
-    for mode in ("eager", "compile") if "torch" in programs else ():
+    all_of = {"plan": ours + (["--at-once", args.at_once] if args.at_once else [])}
+    if dtype == "int8":
+        all_of["plan f32"] = ours + ["--dtype", "f32"]
+    elif args.macs:
+        all_of["plan cut"] = ours + ["--macs", args.macs, "--round-to", args.round_to]
+    else:
+        all_of["eager"] = ours + ["--mode", "eager"]
+    for mode in ("eager", "compile") if "torch" in programs and dtype != "int8" and not args.macs else ():
         all_of["pytorch " + mode] = [PYTHON, ROOT / "bench" / "pytorch_engine.py", model, "forward", batch, "--dtype", dtype,
                                      "--mode", mode, *common]
-    if "onnxruntime" in programs and dtype == "f32":
-        all_of["onnxruntime"] = [PYTHON, ROOT / "bench" / "onnxruntime_forward.py", model, batch, *common]
+    if "onnxruntime" in programs and dtype != "bf16" and not args.macs:
+        all_of["onnxruntime"] = [PYTHON, ROOT / "bench" / "onnxruntime_forward.py", model, batch, "--dtype", dtype, *common]
     return all_of
 
 
@@ -54,6 +62,8 @@ def main():
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--threads", type=int, default=os.cpu_count())
     parser.add_argument("--at-once", type=int)
+    parser.add_argument("--macs", type=float)
+    parser.add_argument("--round-to", type=int, default=1)
     parser.add_argument("--out")
     args = parser.parse_args()
     subprocess.run(["cmake", "--preset", "release", "-DVTRAIN_BENCH=ON"], cwd=ROOT, check=True, stdout=subprocess.DEVNULL)
@@ -72,12 +82,19 @@ def main():
                         if run:
                             runs.setdefault(name, []).append(run)
                 best = {name: min(run["ms"] for run in of_name) for name, of_name in runs.items()}
-                others = {name: ms for name, ms in best.items() if name not in ("plan", "eager")}
+                others = {name: ms for name, ms in best.items() if not name.startswith(("plan", "eager"))}
                 row = {"model": model, "dtype": dtype, "batch": batch, "ms": best, "runs": runs}
                 text = f"{model:24} {dtype:5} {batch:4}  " + "  ".join(f"{name} {ms:.2f}" for name, ms in best.items())
                 if others and "plan" in best:
                     row["speed"] = min(others.values()) / best["plan"]
                     text += f"  {row['speed']:.2f}x"
+                if "plan f32" in best:
+                    row["over_f32"] = best["plan f32"] / best["plan"]
+                    text += f"  {row['over_f32']:.2f}x of our f32"
+                if "plan cut" in best:
+                    row["cut"] = best["plan"] / best["plan cut"]
+                    row["macs"] = runs["plan"][0]["mmacs"] / runs["plan cut"][0]["mmacs"]
+                    text += f"  cut {row['cut']:.2f}x faster for {row['macs']:.2f}x fewer MACs: {row['cut'] / row['macs']:.2f}"
                 print(text, flush=True)
                 rows.append(row)
     if args.out:
