@@ -257,8 +257,8 @@ ExitCode export_file(const ExportArguments& arguments) {
   if (arguments.data.threads > 0) set_num_threads(arguments.data.threads);
   if (arguments.is_int8) {
     if (!arguments.format.empty() || out.ends_with(".onnx"))
-      throw RecipeError(str(out, ": --int8: expected a name for a safetensors file, ONNX takes ",
-                            "networks in reals"));
+      throw RecipeError(str(out, ": --int8: expected a name for a safetensors file; that file ",
+                            "can then be exported as ONNX"));
     Int8ExportArguments int8 = arguments.int8;
     int8.weights = arguments.weights;
     int8.out = out;
@@ -273,9 +273,17 @@ ExitCode export_file(const ExportArguments& arguments) {
         str(out, ": expected a name that ends in .onnx, --format onnx, or --int8: no other is ",
             "written yet"));
   }
-  const std::unique_ptr<Network> network = Network::load(arguments.weights);
-  const auto [images, what] = images_to_compare(*network, arguments);
-  const OnnxReport r = export_onnx(*network, out, images);
+  Int8Network read;
+  const bool on_integers = is_int8_file(arguments.weights);
+  if (on_integers) {
+    read = load_int8(arguments.weights);
+  } else {
+    read.network = Network::load(arguments.weights);
+  }
+  Network& network = *read.network;
+  const auto [images, what] = images_to_compare(network, arguments);
+  const OnnxReport r = on_integers ? export_onnx(network, read.quantization, out, images)
+                                   : export_onnx(network, out, images);
   std::cout << out << ": ONNX, opset 17, " << r.nodes << " nodes, " << with_thousands(r.parameters)
             << " parameters, " << human_bytes(static_cast<double>(r.bytes))
             << "; read back: structure, shapes and values are right\n";

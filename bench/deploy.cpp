@@ -145,8 +145,9 @@ void run(const Arguments& a) {
 }
 
 int usage() {
-  std::cerr << "usage: deploy MODEL BATCH [--mode plan|eager] [--dtype f32|bf16|int8] [--macs SHARE] "
-               "[--round-to N] [--at-once N] [--threads N] [--seconds S] [--profile]\n";
+  std::cerr
+      << "usage: deploy MODEL BATCH [--mode plan|eager] [--dtype f32|bf16|int8] [--macs SHARE] "
+         "[--round-to N] [--at-once N] [--threads N] [--seconds S] [--profile]\n";
   return 2;
 }
 

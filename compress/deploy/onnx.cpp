@@ -12,6 +12,7 @@
 
 #include "compress/deploy/onnx/run.h"
 #include "compress/deploy/onnx/writer.h"
+#include "compress/deploy/plan.h"
 #include "tensor/atomic_file.h"
 #include "tensor/ops/rows.h"
 
@@ -206,18 +207,52 @@ std::map<std::string, std::string> metadata_of(const Network& network) {
   return metadata;
 }
 
-}  // namespace
-
-OnnxFile onnx_of(Network& network) {
+OnnxFile file_of(Network& network, const Quantization* quantization) {
   const Graph graph(network);
-  OnnxFile file = OnnxWriter(graph).write(network.architecture().model);
+  OnnxFile file = OnnxWriter(graph, quantization).write(network.architecture().model);
   file.metadata = metadata_of(network);
   return file;
 }
 
-void check_onnx(Network& network, const std::string& path) {
+/// What is known of a file before it has run.
+OnnxReport report_of(Network& network, const OnnxFile& file, const std::string& path,
+                     const OnnxRun& run) {
+  return {.bytes = static_cast<int64_t>(std::filesystem::file_size(path)),
+          .nodes = static_cast<int64_t>(file.nodes.size()),
+          .parameters = network.parameter_count(),
+          .runtime = run.runtime,
+          .why_not = run.why_not};
+}
+
+/// Writes `file` to `path` once `compare` has nothing against its bytes under another name.
+template <class Compare>
+OnnxReport export_file(const OnnxFile& file, const std::string& path, const Compare& compare) {
+  AtomicFile target(path);  // a name that cannot be written is found before the work
+  const std::string bytes = onnx_bytes(file), unchecked = str(path, ".unchecked-", getpid());
+  const RemovedAtEnd removed(unchecked);
+  write_file_atomically(unchecked, bytes);
+  OnnxReport report;
+  try {
+    check_onnx(file, unchecked);
+    report = compare(unchecked);
+  } catch (const Error& error) {
+    throw Error(str(path, ": not written: ", error.what()), error.code());
+  }
+  target.write(bytes);
+  target.commit();
+  return report;
+}
+
+}  // namespace
+
+OnnxFile onnx_of(Network& network) { return file_of(network, nullptr); }
+OnnxFile onnx_of(Network& network, const Quantization& quantization) {
+  return file_of(network, &quantization);
+}
+
+void check_onnx(const OnnxFile& wanted, const std::string& path) {
   const OnnxFile file = read_onnx(path);
-  if (const std::string change = first_change(onnx_of(network), file); !change.empty())
+  if (const std::string change = first_change(wanted, file); !change.empty())
     differ("read back: " + change);
   if (const std::string fault = order_fault(file); !fault.empty()) differ(fault);
   if (const std::string fault = onnx_fault(path); !fault.empty()) differ(fault);
@@ -226,12 +261,8 @@ void check_onnx(Network& network, const std::string& path) {
 OnnxReport compare_onnx(Network& network, const std::string& path, const Tensor& images,
                         const OnnxCheckOptions& options) {
   const OnnxFile file = read_onnx(path);
-  OnnxReport report{.bytes = static_cast<int64_t>(std::filesystem::file_size(path)),
-                    .nodes = static_cast<int64_t>(file.nodes.size()),
-                    .parameters = network.parameter_count()};
   const OnnxRun run = run_onnx(path, file, images, options.batch);
-  report.runtime = run.runtime;
-  report.why_not = run.why_not;
+  OnnxReport report = report_of(network, file, path, run);
   if (run.runtime.empty()) return report;
 
   const std::vector<Tensor> ours = outputs_of(network, images, options.batch);
@@ -255,23 +286,38 @@ OnnxReport compare_onnx(Network& network, const std::string& path, const Tensor&
   return report;
 }
 
+OnnxReport compare_onnx(Network& network, const Quantization& quantization, const std::string& path,
+                        const Tensor& images, const OnnxCheckOptions& options) {
+  const OnnxFile file = read_onnx(path);
+  const OnnxRun run = run_onnx(path, file, images, options.batch);
+  OnnxReport report = report_of(network, file, path, run);
+  if (run.runtime.empty()) return report;
+  const Tensor own = Plan(network, quantization).run(images.channels_last());
+  report.images = images.dim(0);
+  report.same_class = same_classes(own, run.outputs[0], 0);
+  report.difference = relative_difference(own, run.outputs[0]);
+  if (!(report.difference <= options.code_tolerance))
+    differ(str("logits of ", run.runtime, " differ by ", report.difference,
+               " of the largest from those of the plan on integers, expected at most ",
+               options.code_tolerance));
+  if (50 * (report.images - report.same_class) > report.images)
+    differ(str(run.runtime, " gives another class than the plan on integers to ",
+               report.images - report.same_class, " of ", report.images,
+               " images, expected at most one in 50"));
+  return report;
+}
+
 OnnxReport export_onnx(Network& network, const std::string& path, const Tensor& images,
                        const OnnxCheckOptions& options) {
-  AtomicFile file(path);  // a name that cannot be written is found before the work
-  const std::string bytes = onnx_bytes(onnx_of(network));
-  const std::string unchecked = str(path, ".unchecked-", getpid());
-  const RemovedAtEnd removed(unchecked);
-  write_file_atomically(unchecked, bytes);
-  OnnxReport report;
-  try {
-    check_onnx(network, unchecked);
-    report = compare_onnx(network, unchecked, images, options);
-  } catch (const Error& error) {
-    throw Error(str(path, ": not written: ", error.what()), error.code());
-  }
-  file.write(bytes);
-  file.commit();
-  return report;
+  return export_file(onnx_of(network), path, [&](const std::string& unchecked) {
+    return compare_onnx(network, unchecked, images, options);
+  });
+}
+OnnxReport export_onnx(Network& network, const Quantization& quantization, const std::string& path,
+                       const Tensor& images, const OnnxCheckOptions& options) {
+  return export_file(onnx_of(network, quantization), path, [&](const std::string& unchecked) {
+    return compare_onnx(network, quantization, unchecked, images, options);
+  });
 }
 
 }  // namespace vtrain

@@ -3,6 +3,7 @@
 #include <cstdint>
 #include <string>
 
+#include "compress/deploy/calibrate.h"
 #include "compress/deploy/onnx/file.h"
 #include "nn/network.h"
 
@@ -18,10 +19,15 @@ namespace vtrain {
 /// registers itself there (RegisteredOnnxOp). Throws Error naming the layer and the op that has no
 /// form in ONNX.
 OnnxFile onnx_of(Network& network);
+/// The same on integers (OnnxWriter says how); `quantization` is of the network.
+OnnxFile onnx_of(Network& network, const Quantization& quantization);
 
 struct OnnxCheckOptions {
   double tolerance = 1e-4;  // of max |difference| / max |output|, for each output
-  int64_t batch = 32;       // images run at a time
+  /// On integers: of the logits. Runtimes round next to ties, and branches of a sum, otherwise, and
+  /// a code that differs grows from layer to layer.
+  double code_tolerance = 0.2;
+  int64_t batch = 32;  // images run at a time
 };
 
 /// What a file holds, and how it did beside its network.
@@ -33,10 +39,10 @@ struct OnnxReport {
   double difference = 0;  // the largest, relative, over the outputs
 };
 
-/// Reads the file at `path` and checks that it is what onnx_of says, initializers bit for bit; that
+/// Reads the file at `path` and checks that it is `wanted`, initializers bit for bit; that
 /// every value is made once, before it is read; that ONNX's own checker and inference of shapes
 /// find no fault. Throws Error (kVerification) with the first that does not hold.
-void check_onnx(Network& network, const std::string& path);
+void check_onnx(const OnnxFile& wanted, const std::string& path);
 
 /// Runs the file at `path`, where there is a runtime (compress/deploy/onnx/run.h), and the network
 /// on `images` (M, C, H, W). Throws Error (kVerification) if an output differs by more than the
@@ -45,9 +51,16 @@ void check_onnx(Network& network, const std::string& path);
 OnnxReport compare_onnx(Network& network, const std::string& path, const Tensor& images,
                         const OnnxCheckOptions& options = {});
 
+/// The same against the plan on integers: logits within code_tolerance, and the same class for all
+/// but one image in 50.
+OnnxReport compare_onnx(Network& network, const Quantization& quantization, const std::string& path,
+                        const Tensor& images, const OnnxCheckOptions& options = {});
+
 /// Writes the network to `path`, checked and compared before it appears under that name: after an
 /// error there is what was there before. Throws as the functions above do, and IoError.
 OnnxReport export_onnx(Network& network, const std::string& path, const Tensor& images,
                        const OnnxCheckOptions& options = {});
+OnnxReport export_onnx(Network& network, const Quantization& quantization, const std::string& path,
+                       const Tensor& images, const OnnxCheckOptions& options = {});
 
 }  // namespace vtrain

@@ -65,8 +65,8 @@ class CodeLayer {
     return product_;
   }
 
-  /// total = product + residual, in reals -> what the layer gives. The residual is found in the total:
-  /// it is whole in units of its scale, which a rounding of f32 does not hide.
+  /// total = product + residual, in reals -> what the layer gives. The residual is found in the
+  /// total: it is whole in units of its scale, which a rounding of f32 does not hide.
   Variable with_residual(const Variable& total) {
     const Tensor residual = subtract(total.value(), product_);
     if (spec_.result == Int8Output::kReals) return result(residual);

@@ -6,7 +6,7 @@ namespace {
 
 std::string conv2d(OnnxWriter& w) {
   using Ints = std::vector<int64_t>;
-  return w("Conv", {w.input(0), w.input(1), w.input(2)},
+  return w("Conv", {w.input(0), w.weight(), w.bias()},
            {{"strides", Ints{w.integer("stride_h"), w.integer("stride_w")}},
             {"pads", Ints{w.integer("pad_top"), w.integer("pad_left"), w.integer("pad_bottom"),
                           w.integer("pad_right")}},
@@ -17,10 +17,9 @@ std::string conv2d(OnnxWriter& w) {
 /// Gemm is for matrices; elsewhere the weight, kept as it is trained, is transposed by a node of
 /// its own, which runtimes compute once.
 std::string linear(OnnxWriter& w) {
-  if (w.shape(0).size() == 2)
-    return w("Gemm", {w.input(0), w.input(1), w.input(2)}, {{"transB", 1}});
-  const std::string product = w("MatMul", {w.input(0), w.transposed(w.input(1), {1, 0})});
-  return w.has(2) ? w("Add", {product, w.input(2)}) : product;
+  if (w.shape(0).size() == 2) return w("Gemm", {w.input(0), w.weight(), w.bias()}, {{"transB", 1}});
+  const std::string product = w("MatMul", {w.input(0), w.weight(/*is_transposed=*/true)});
+  return w.has_bias() ? w("Add", {product, w.bias()}) : product;
 }
 
 /// (N, C, H, W) -> (N, H/p * W/p, C p p)

@@ -1,6 +1,7 @@
 #include "compress/deploy/onnx/writer.h"
 
 #include <algorithm>
+#include <cmath>
 #include <limits>
 #include <utility>
 
@@ -27,6 +28,17 @@ RegisteredOnnxOp::RegisteredOnnxOp(const std::string& name, OnnxOp op, const std
   ops().add(name, op, file);
 }
 
+OnnxWriter::OnnxWriter(const Graph& graph, const Quantization* quantization)
+    : graph_(graph), quantization_(quantization) {
+  if (quantization_ == nullptr) return;
+  const auto made_by = [&](int node) { return graph_.nodes()[static_cast<size_t>(node)].output; };
+  for (const QuantizedLayer& layer : quantization_->layers) {
+    const int product = made_by(layer.nodes.product);
+    layers_[product] = &layer;
+    if (layer.nodes.batch_norm >= 0) folded_[made_by(layer.nodes.batch_norm)] = product;
+  }
+}
+
 OnnxFile OnnxWriter::write(const std::string& name) {
   file_.name = name;
   names_[graph_.images()] = unique(kImages);
@@ -34,6 +46,9 @@ OnnxFile OnnxWriter::write(const std::string& name) {
   taken_.insert(kLogits);
   for (const auto& [head, value] : graph_.heads()) taken_.insert(head);
 
+  const Graph::Node images{.op = {}, .scope = kImages, .inputs = {}, .output = graph_.images()};
+  node_ = &images;
+  round(graph_.images());
   for (const Graph::Node& node : graph_.nodes()) add(node);
 
   const auto give = [this](const std::string& output, int value) {
@@ -48,6 +63,11 @@ OnnxFile OnnxWriter::write(const std::string& name) {
 
 void OnnxWriter::add(const Graph::Node& node) {
   node_ = &node;
+  if (const auto product = folded_.find(node.output); product != folded_.end()) {
+    names_[node.output] = name_of(product->second);
+    round(node.output);
+    return;
+  }
   const OnnxOp* const op = ops().find(node.op.name);
   // What does not depend on the images may be anything: its value is known.
   if (op == nullptr && graph_.is_constant(node.output)) return;
@@ -76,6 +96,76 @@ void OnnxWriter::add(const Graph::Node& node) {
   names_[node.output] = value;
   if (!is_output)
     file_.values.push_back({value, graph_.value(node.output).dtype, shape_of(node.output)});
+  round(node.output);
+}
+
+void OnnxWriter::round(int value) {
+  if (quantization_ == nullptr) return;
+  const auto found = quantization_->values.find(value);
+  if (found == quantization_->values.end()) return;
+  const CodeRange& r = found->second.range;
+  const int64_t up = r.low < 0 ? 128 : 0;
+  const std::string scale = constant(full({}, static_cast<double>(found->second.scale))),
+                    zero = constant(full({}, static_cast<double>(r.zero_point + up), DType::u8));
+  std::string codes = (*this)("QuantizeLinear", {name_of(value), scale, zero});
+  if (r.low + up > 0 || r.high + up < 255) {
+    const auto limit = [&](int64_t code) {
+      return constant(full({}, static_cast<double>(code + up), DType::u8));
+    };
+    codes = (*this)("Clip", {codes, limit(r.low), limit(r.high)});
+  }
+  names_[value] = (*this)("DequantizeLinear", {codes, scale, zero});
+}
+
+const QuantizedLayer* OnnxWriter::layer() const {
+  const auto found = layers_.find(node_->output);
+  return found == layers_.end() ? nullptr : found->second;
+}
+
+std::string OnnxWriter::weight(bool is_transposed) {
+  const QuantizedLayer* const own = layer();
+  if (own == nullptr) return is_transposed ? transposed(input(1), {1, 0}) : input(1);
+  Tensor codes = own->quantizer.codes(own->weight);
+  if (is_transposed) codes = codes.transpose(0, 1).contiguous();
+  const Tensor& scales = own->quantizer.scale();
+  const Shape shape = scales.numel() == 1 ? Shape{} : scales.shape();
+  const std::string &path = own->weight_path,
+                    scale = initializer(path + "_scale", scales.reshape(shape)),
+                    zero = constant(full(shape, 0, DType::i8));
+  return (*this)("DequantizeLinear", {initializer(path, codes), scale, zero},
+                 {{"axis", int64_t{is_transposed ? 1 : 0}}});
+}
+
+bool OnnxWriter::has_bias() const {
+  const QuantizedLayer* const own = layer();
+  return own == nullptr ? has(2) : own->bias.defined();
+}
+
+std::string OnnxWriter::bias() {
+  const QuantizedLayer* const own = layer();
+  if (own == nullptr) return input(2);
+  if (!own->bias.defined()) return "";
+  const double step = static_cast<double>(quantization_->values.at(own->nodes.input).scale);
+  const std::vector<double> weight_scales = own->quantizer.scale().to_vector();
+  std::vector<double> codes = own->bias.to_vector(), scales = codes;
+  for (size_t o = 0; o < codes.size(); ++o) {
+    scales[o] = static_cast<double>(
+        static_cast<float>(step * weight_scales[weight_scales.size() == 1 ? 0 : o]));
+    codes[o] = std::clamp(std::nearbyint(codes[o] / scales[o]), -2147483648.0, 2147483647.0);
+  }
+  const Shape& shape = own->bias.shape();
+  const std::string& path = own->weight_path;
+  return (*this)("DequantizeLinear",
+                 {initializer(path + "_bias", from_values(shape, codes, DType::i32)),
+                  initializer(path + "_bias_scale", from_values(shape, scales)),
+                  constant(full(shape, 0, DType::i32))},
+                 {{"axis", int64_t{0}}});
+}
+
+std::string OnnxWriter::initializer(const std::string& name, const Tensor& tensor) {
+  const std::string own = unique(name);
+  file_.initializers.emplace_back(own, tensor.to(Device()).contiguous());
+  return own;
 }
 
 std::vector<int64_t> OnnxWriter::integers(const std::string& name) const {

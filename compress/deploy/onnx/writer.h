@@ -5,6 +5,7 @@
 #include <string>
 #include <vector>
 
+#include "compress/deploy/calibrate.h"
 #include "compress/deploy/onnx/file.h"
 #include "nn/graph.h"
 
@@ -21,10 +22,15 @@ struct OnnxResults {
 /// name; those before it have the scope in front of their own. The images are "images", the results
 /// "logits" and the names of the heads; a parameter is an initializer under its path.
 ///
+/// On integers (`quantization` of the graph's network): weights of its layers are codes with a
+/// DequantizeLinear per channel, a batch norm behind a layer is folded into them, and every value
+/// that is kept as codes passes QuantizeLinear and DequantizeLinear: what runtimes make integer
+/// layers of. Activations are u8; codes with a sign are moved up by 128.
+///
 /// Shapes here have extents of -k where k times the batch stands: (-1, 3, 32, 32).
 class OnnxWriter {
  public:
-  explicit OnnxWriter(const Graph& graph) : graph_(graph) {}
+  explicit OnnxWriter(const Graph& graph, const Quantization* quantization = nullptr);
   /// Throws Error naming the layer and op that have no form in ONNX. To be called once.
   OnnxFile write(const std::string& name);
 
@@ -45,6 +51,12 @@ class OnnxWriter {
   /// `axis`, an attribute, from 0 on. Throws Error if the input's extent there follows the batch
   /// and the op would need to know it.
   int fixed_axis(std::string_view attribute) const;
+
+  /// Weight and bias of a convolution or linear layer: inputs 1 and 2, or what they are on
+  /// integers. A transposed weight is (in, out).
+  std::string weight(bool is_transposed = false);
+  std::string bias();
+  bool has_bias() const;
 
   /// A node of ONNX; the name of its result.
   std::string operator()(const std::string& op, std::vector<std::string> inputs,
@@ -68,10 +80,16 @@ class OnnxWriter {
  private:
   Shape shape_of(int value) const;
   std::string name_of(int value);
+  const QuantizedLayer* layer() const;  // of the op at hand, on integers; else nullptr
+  void round(int value);
+  std::string initializer(const std::string& name, const Tensor& tensor);
   std::string unique(const std::string& name);
   void add(const Graph::Node& node);
 
   const Graph& graph_;
+  const Quantization* quantization_;
+  std::map<int, const QuantizedLayer*> layers_;  // by the value that their product makes
+  std::map<int, int> folded_;  // by the value of a norm that was folded: the product's
   const Graph::Node* node_ = nullptr;
   OnnxFile file_;
   std::map<int, std::string> names_;              // of values that are written

@@ -55,7 +55,7 @@ void check_parameters(Network& network, const OnnxFile& file) {
 OnnxFile written(Network& network) {
   const TemporaryFolder folder;
   put_file(folder / "x.onnx", onnx_bytes(onnx_of(network)));
-  CHECK_NOTHROW(check_onnx(network, folder / "x.onnx"));
+  CHECK_NOTHROW(check_onnx(onnx_of(network), folder / "x.onnx"));
   return read_onnx(folder / "x.onnx");
 }
 
@@ -173,7 +173,7 @@ TEST_CASE("onnx: a network that gathers tokens is exported with its choice") {
   network->initialise(4);
   const TemporaryFolder folder;
   put_file(folder / "x.onnx", onnx_bytes(onnx_of(*network)));
-  CHECK_NOTHROW(check_onnx(*network, folder / "x.onnx"));
+  CHECK_NOTHROW(check_onnx(onnx_of(*network), folder / "x.onnx"));
   const OnnxFile file = read_onnx(folder / "x.onnx");
   CHECK(count(file, "TopK") == 2);  // the best, and their order
   CHECK(count(file, "GatherND") == 1);
@@ -216,7 +216,7 @@ TEST_CASE("onnx: a file that is not the network is refused with what is wrong") 
   const OnnxFile good = onnx_of(*network);
   const auto check_refused = [&](const OnnxFile& file, const char* message) {
     put_file(path, onnx_bytes(file));
-    CHECK_THROWS_WITH_AS(check_onnx(*network, path), doctest::Contains(message), Error);
+    CHECK_THROWS_WITH_AS(check_onnx(onnx_of(*network), path), doctest::Contains(message), Error);
   };
   OnnxFile file = good;
   file.initializers[1].second = file.initializers[1].second.clone();
@@ -232,7 +232,8 @@ TEST_CASE("onnx: a file that is not the network is refused with what is wrong") 
   check_refused(file, "metadata");
 
   put_file(path, "no model");
-  CHECK_THROWS_WITH_AS(check_onnx(*network, path), doctest::Contains("is no ONNX model"), Error);
+  CHECK_THROWS_WITH_AS(check_onnx(onnx_of(*network), path), doctest::Contains("is no ONNX model"),
+                       Error);
 }
 
 TEST_CASE("onnx: a mismatch names the first layer that differs, exit code 6") {

@@ -68,7 +68,7 @@ void check_exported(const std::vector<Function>& functions, const InputSize& siz
   const TemporaryFolder folder;
   const std::string path = folder / "x.onnx";
   put_file(path, onnx_bytes(onnx_of(network)));
-  check_onnx(network, path);
+  check_onnx(onnx_of(network), path);
   const Tensor images =
       Random(7, "", "images").normal({5, size.channels, size.side, size.side}, {});
   const OnnxReport report = compare_onnx(network, path, images, {.tolerance = 1e-5, .batch = 2});
