@@ -294,7 +294,7 @@ OnnxReport compare_onnx(Network& network, const Quantization& quantization, cons
   if (run.runtime.empty()) return report;
   const Tensor own = Plan(network, quantization).run(images.channels_last());
   report.images = images.dim(0);
-  report.same_class = same_classes(own, run.outputs[0], 0);
+  report.same_class = same_classes(own, run.outputs[0], options.near_classes * largest_of(own));
   report.difference = relative_difference(own, run.outputs[0]);
   if (!(report.difference <= options.code_tolerance))
     differ(str("logits of ", run.runtime, " differ by ", report.difference,

@@ -27,7 +27,8 @@ struct OnnxCheckOptions {
   /// On integers: of the logits. Runtimes round next to ties, and branches of a sum, otherwise, and
   /// a code that differs grows from layer to layer.
   double code_tolerance = 0.2;
-  int64_t batch = 32;  // images run at a time
+  double near_classes = 0.02;  // on integers: two classes so near are no difference
+  int64_t batch = 32;          // images run at a time
 };
 
 /// What a file holds, and how it did beside its network.

@@ -85,22 +85,27 @@ FoldedConstants fold_constants(Network& network, const CutGroups& groups, const 
     if (columns == removed.end()) continue;
     const Tensor &x = trace.tensor(node.inputs[0]), &w = parameters.at(name).value();
     const int axis = is_convolution ? 1 : x.ndim() - 1;
-    if (is_convolution && integer(node, "groups") > 1)
-      throw Error(str("fold: ", Graph::module_of(node),
-                      ": constants of a grouped convolution's inputs are not folded yet"));
+    // Column j of a grouped convolution reads channel j of each group, for that group's rows.
+    const int64_t groups_of_node = is_convolution ? integer(node, "groups") : 1;
     const bool is_padded =
         is_convolution && attribute(node, "pad_top") + attribute(node, "pad_bottom") +
                                   attribute(node, "pad_left") + attribute(node, "pad_right") >
                               0;
     std::vector<double> added(static_cast<size_t>(w.dim(0)), 0.0);
+    const int64_t rows = w.dim(0) / groups_of_node;
     for (const int64_t j : columns->second) {
-      const Constant c = constant_of(x.slice(axis, j, j + 1));
-      if (c.value == 0 && c.is_constant) continue;
-      ++result.channels;
-      result.is_exact = result.is_exact && c.is_constant && !is_padded;
-      const std::vector<double> taps = w.slice(1, j, j + 1).to_vector();
-      const size_t per_row = taps.size() / added.size();
-      for (size_t i = 0; i < taps.size(); ++i) added[i / per_row] += taps[i] * c.value;
+      for (int64_t k = 0; k < groups_of_node; ++k) {
+        const int64_t channel = k * w.dim(1) + j;
+        const Constant c = constant_of(x.slice(axis, channel, channel + 1));
+        if (c.value == 0 && c.is_constant) continue;
+        ++result.channels;
+        result.is_exact = result.is_exact && c.is_constant && !is_padded;
+        const std::vector<double> taps =
+            w.slice(0, k * rows, (k + 1) * rows).slice(1, j, j + 1).to_vector();
+        const size_t first = static_cast<size_t>(k * rows),
+                     per_row = taps.size() / static_cast<size_t>(rows);
+        for (size_t i = 0; i < taps.size(); ++i) added[first + i / per_row] += taps[i] * c.value;
+      }
     }
     if (std::all_of(added.begin(), added.end(), [](double a) { return a == 0; })) continue;
 

@@ -18,9 +18,8 @@ struct FoldedConstants {
 /// Exact for linear layers and for convolutions without padding. Where zeros pad an image, taps
 /// outside see 0 and not the constant: then the border differs, and `is_exact` is false. (The other
 /// way is to zero normalisation and bias too: `mask` does, and is exact.)
-/// Throws Error for channels of a layer norm, whose statistics no constant replaces, where a layer
-/// has neither a bias nor a batch norm behind it, and for inputs of a grouped convolution, which
-/// are not built.
+/// Throws Error for channels of a layer norm, whose statistics no constant replaces, and where a
+/// layer has neither a bias nor a batch norm behind it.
 FoldedConstants fold_constants(Network& network, const CutGroups& groups, const Cut& cut);
 
 /// Sets to 0 only the rows of weights that make the channels: what such a method's mask does.

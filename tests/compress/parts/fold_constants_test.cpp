@@ -2,7 +2,13 @@
 
 #include <doctest/doctest.h>
 
+#include "autograd/arithmetic.h"
 #include "compress/edit.h"
+#include "nn/layers/batch_norm.h"
+#include "nn/layers/conv2d.h"
+#include "nn/layers/global_average_pool.h"
+#include "nn/layers/linear.h"
+#include "nn/models/model.h"
 #include "tensor/random.h"
 #include "tests/cutting.h"
 
@@ -75,6 +81,47 @@ TEST_CASE("fold constants: a padded border is not the constant, and that is said
   CHECK(!result.folded.is_exact);
   CHECK(result.difference > 1e-6);
   CHECK(result.difference < 0.5 * result.dropped);  // most of it is saved all the same
+}
+
+/// A convolution with batch norm, a grouped one of 1x1 with a bias, classes.
+class GroupedNet final : public Model {
+ public:
+  explicit GroupedNet(const ModelOptions& o)
+      : conv_(o.channels, 12, {.kernel = 3, .padding = 1, .has_bias = false}),
+        bn_(12),
+        grouped_(12, 6, {.kernel = 1, .groups = 3}),
+        fc_(6, o.num_classes) {
+    add("conv", conv_);
+    add("bn", bn_);
+    add("grouped", grouped_);
+    add("pool", pool_);
+    add("fc", fc_);
+  }
+  Outputs outputs(const Variable& images, const Pass& pass) override {
+    const Variable hidden = relu(bn_(conv_(images, pass), pass));
+    return {.logits = fc_(pool_(relu(grouped_(hidden, pass)), pass), pass), .heads = {}};
+  }
+
+ private:
+  using Module::add;
+  Conv2d conv_;
+  BatchNorm2d bn_;
+  Conv2d grouped_;
+  GlobalAveragePool pool_;
+  Linear fc_;
+};
+const RegisteredModel registered("test_grouped", "of fold_constants_test", "",
+                                 [](const ModelOptions& o) -> std::unique_ptr<Model> {
+                                   return std::make_unique<GroupedNet>(o);
+                                 });
+
+TEST_CASE("fold constants: inputs of a grouped convolution reach the rows of their own group") {
+  const Folding result = fold("test_grouped", {.num_classes = 10, .channels = 3, .image_size = 8},
+                              [](const CutGroup& group) { return group.name == "conv"; });
+  CHECK(result.folded.is_exact);
+  CHECK(result.folded.channels > 1);  // the others are behind the ReLU's zero
+  CHECK(result.difference < 1e-10);
+  CHECK(result.dropped > 1e-3);
 }
 
 TEST_CASE("fold constants: channels of a layer norm are refused by name") {
