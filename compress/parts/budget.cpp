@@ -1,6 +1,7 @@
 #include "compress/parts/budget.h"
 
 #include <algorithm>
+#include <charconv>
 #include <cmath>
 
 namespace vtrain {
@@ -88,6 +89,18 @@ Budget read_budget(Recipe budget) {
   return b;
 }
 
+int64_t read_round_to(Recipe& r) {
+  const std::string text =
+      r.text("round_to", "1",
+             "kept counts are multiples of it, rounded up; auto: the one that is fastest");
+  if (text == "auto") return 0;
+  int64_t value = 0;
+  const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), value);
+  if (error != std::errc() || end != text.data() + text.size() || value < 1)
+    r.fail("round_to", str("expected a whole number of at least 1, or auto, got ", text));
+  return value;
+}
+
 Cut solve_budget(const CutGroups& groups, const std::vector<std::vector<double>>& scores,
                  const Budget& budget, const BudgetSettings& settings,
                  const std::function<double(const Cut&)>& latency) {
@@ -148,6 +161,20 @@ Cut lowest_scores(const CutGroups& groups, const std::vector<std::vector<double>
   s.max_rate = std::min(s.max_rate, rate);
   const std::vector<Candidate> candidates = in_order(groups, scores, s);
   return sorted(first_of(groups, candidates, candidates.size(), s.round_to));
+}
+
+int64_t fastest_multiple(const CutGroups& groups, const std::vector<std::vector<double>>& scores,
+                         const std::function<double(const Cut&)>& latency) {
+  constexpr int64_t kMultiples[] = {1, 4, 8, 16, 32};
+  constexpr double kEqual = 1.03;
+  std::vector<double> times;
+  for (const int64_t multiple : kMultiples)
+    times.push_back(latency(lowest_scores(groups, scores, 0.5, {.round_to = multiple})));
+  const double least = *std::ranges::min_element(times);
+  for (size_t i = times.size(); i-- > 0;) {
+    if (times[i] <= kEqual * least) return kMultiples[i];
+  }
+  return 1;
 }
 
 }  // namespace vtrain

@@ -39,8 +39,7 @@ class L1Filters final : public Method {
                                "all layers at the start, or one after the other") == "iterative"),
         retrain_epochs_(r.integer("retrain_epochs", 1, at_least(1),
                                   "epochs behind each layer of order iterative")) {
-    settings_.round_to =
-        r.integer("round_to", 1, at_least(1), "kept counts are multiples of it, rounded up");
+    settings_.round_to = read_round_to(r);
     settings_.min_keep = r.integer("min_keep", 1, at_least(1), "filters that every layer keeps");
     settings_.max_rate = 1;
     if (has_budget_) budget_ = read_budget(r.section("budget", "in place of rate"));
@@ -49,7 +48,7 @@ class L1Filters final : public Method {
   }
 
   void state(Archive& archive) override {
-    archive("done", done_)("removed", removed_)("kept", kept_);
+    archive("done", done_)("removed", removed_)("kept", kept_)("round_to", settings_.round_to);
   }
 
   void attach(Run& run) override { require_filters(run.net(), choice_, key_); }
@@ -57,6 +56,7 @@ class L1Filters final : public Method {
   void start(Run& run) override {
     if (is_iterative_) return;
     const CutGroups groups(run.net());
+    choose_multiple(run, groups);
     const Scores all = scores(run, groups);
     const MeasuredLatency latency(run.net(), groups);
     cut(run, groups,
@@ -76,6 +76,7 @@ class L1Filters final : public Method {
     };
     const auto next = std::find_if(order.begin(), order.end(), is_next);
     if (next == order.end()) return;
+    choose_multiple(run, groups);
     Scores all = scores(run, groups);
     for (size_t g = 0; g < all.size(); ++g) {
       if (g != *next) all[g].clear();
@@ -130,6 +131,16 @@ class L1Filters final : public Method {
       }
     }
     return all;
+  }
+
+  /// round_to: auto, measured once in a run.
+  void choose_multiple(Run& run, const CutGroups& groups) {
+    if (settings_.round_to > 0) return;
+    settings_.round_to = 1;
+    const MeasuredLatency latency(run.net(), groups);
+    settings_.round_to = fastest_multiple(groups, scores(run, groups),
+                                          [&](const Cut& c) { return latency.milliseconds(c); });
+    run.report("round_to", str(settings_.round_to, ", measured"));
   }
 
   void cut(Run& run, const CutGroups& groups, const Cut& cut) {

@@ -104,6 +104,30 @@ TEST_CASE("budget: kept counts are multiples where asked, rounded up, and still 
   }
 }
 
+TEST_CASE("budget: the fastest multiple is measured; of equal ones the largest keeps most") {
+  Network network = made("resnet20");
+  const CutGroups groups(network);
+  const auto scores = rising(groups, kInner);
+  int64_t inner = 0;
+  for (const CutGroup& group : groups.groups()) inner += group.is_residual ? 0 : 1;
+  REQUIRE(inner > 0);
+  // A machine that computes `lanes` channels at a time: what is no multiple costs a whole one.
+  const auto machine = [&](int64_t lanes) {
+    return [&groups, lanes](const Cut& cut) {
+      double time = 0;
+      for (size_t g = 0; g < cut.size(); ++g) {
+        const int64_t kept = groups.groups()[g].size() - static_cast<int64_t>(cut[g].size());
+        time += static_cast<double>((kept + lanes - 1) / lanes) + (kept % lanes == 0 ? 0 : 2);
+      }
+      return time;
+    };
+  };
+  // Halves of 16, 32 and 64 channels are 8, 16 and 32.
+  CHECK(fastest_multiple(groups, scores, machine(1)) == 8);
+  CHECK(fastest_multiple(groups, scores, machine(16)) == 16);
+  CHECK(fastest_multiple(groups, scores, [](const Cut&) { return 1.0; }) == 32);
+}
+
 TEST_CASE("budget: a floor and a largest rate hold in every group") {
   Network network = made("resnet20");
   const CutGroups groups(network);

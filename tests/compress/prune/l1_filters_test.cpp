@@ -179,6 +179,23 @@ TEST_CASE("l1_filters: layers, skip, streams, min_keep and round_to bound what g
   CHECK(shape_of(rounded, "features.4.weight")[0] == 24);  // 23 would stay
 }
 
+TEST_CASE("l1_filters: round_to auto is a multiple that was measured, and is reported") {
+  TestPhase phase = phase_of("rate: 0.3, round_to: auto");
+  phase->start();
+  const int64_t first = shape_of(phase, "features.0.weight")[0],
+                second = shape_of(phase, "features.4.weight")[0];
+  // 12 and 23 filters stay, rounded up to 1, 4, 8, 16 or 32, of 16 and 32.
+  CAPTURE(first);
+  CAPTURE(second);
+  CHECK(((first == 12 && (second == 23 || second == 24)) ||
+         (first == 16 && (second == 24 || second == 32))));
+  CHECK_THROWS_WITH_AS(
+      phase_of("round_to: some"),
+      doctest::Contains("round_to: expected a whole number of at least 1, or auto, got some"),
+      RecipeError);
+  CHECK_THROWS_AS(phase_of("round_to: 0"), RecipeError);
+}
+
 TEST_CASE("l1_filters: a budget of multiply-adds is met within 1 % by the network that trains") {
   TestPhase phase = phase_of("budget: {macs: 0.5}");
   const auto dense = static_cast<double>(Graph(phase->network()).macs());
