@@ -104,12 +104,16 @@ MaskedCompact masked_against_compact(Network& network, DType dtype, GroupedCut g
   const CutGroups groups(network, grouped);
   const Cut cut = lowest(network, groups, rate, score, seed);
   const ModelOptions& o = network.architecture().options;
-  const Tensor images = Random(seed, "", "images")
-                            .normal({2, o.channels, o.image_size, o.image_size}, {})
-                            .channels_last();
-  calibrate_batch_norm(network, images);
-  if (dtype == DType::f64) widen(network);
+  // Deep down a map has one position: of fewer images a channel may have next to no variance, and its
+  // norm would amplify what f32 rounds.
+  constexpr int64_t kCalibration = 16, kCompared = 2;
+  const Tensor all = Random(seed, "", "images")
+                         .normal({kCalibration, o.channels, o.image_size, o.image_size}, {})
+                         .channels_last();
+  const Tensor images = all.slice(0, 0, kCompared);
   mask(network, groups, cut);
+  calibrate_batch_norm(network, all);
+  if (dtype == DType::f64) widen(network);
   mask_layer_norms(network, groups, cut, "test");
   const Tensor masked = logits_of(network, images);
   network.hooks().remove_owner("test");
