@@ -70,8 +70,8 @@ struct LaidOutTargets {
       : network(net), graph(net) {
     layout = int8_layout(graph, real_layers(graph, choice, key));
     if (layout.layers.empty())
-      throw RecipeError(str(key, ": layers and skip leave no layer of ", net.architecture().model,
-                            " to round"));
+      throw RecipeError(
+          str(key, ": layers and skip leave no layer of ", net.architecture().model, " to round"));
     try {
       places = rounding_places(net, graph, layout);
     } catch (const RecipeError&) {
@@ -158,11 +158,8 @@ QuantChoice read_quant_choice(Recipe& r, const std::vector<std::string>& skip) {
 
 BatchNormConstants NormBehind::constants() const {
   const auto host = [](const Parameter& p) { return p.value().to(Device{}); };
-  return {.weight = host(weight),
-          .bias = host(bias),
-          .mean = host(mean),
-          .var = host(var),
-          .eps = eps};
+  return {
+      .weight = host(weight), .bias = host(bias), .mean = host(mean), .var = host(var), .eps = eps};
 }
 
 std::vector<std::string> real_layers(const Graph& graph, const QuantChoice& choice,

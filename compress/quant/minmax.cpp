@@ -9,20 +9,21 @@
 //
 // The forward pass rounds where the deployed network rounds (compress/deploy/int8_layout.h): inputs
 // of layers, behind a residual sum and its ReLU, and not between a convolution and its norm. Floats
-// go on learning behind the rounding. What is left is a network on integers: weights and values of a
-// byte, a quarter of the memory, products of 8-bit codes.
+// go on learning behind the rounding. What is left is a network on integers: weights and values of
+// a byte, a quarter of the memory, products of 8-bit codes.
 //
 // bn: unfold   y = conv(x, round(w a)) / a goes through the ordinary batch norm, which uses the
 //              batch's statistics until epoch freeze_bn_epoch; a is a constant in both places
-//     correct  mean and variance are those of the convolution in reals, which runs besides: then the
+//     correct  mean and variance are those of the convolution in reals, which runs besides: then
+//     the
 //              rounded weights do not change with the batch (Krishnamoorthi)
 //     folded   the norm is folded into the weights at the start and gone; for short fine-tuning
 // With frozen statistics all three compute what is deployed.
 //
 // The paper has one scale for a layer's weights; here each output channel has its own
-// (per_channel). The paper adds zero points wherever a range lies askew; here behind GELU and its kin
-// only, and nowhere with symmetric_activations. Biases are not rounded, as in the paper's training.
-// Steps learned by gradient are a method of their own: lsq.
+// (per_channel). The paper adds zero points wherever a range lies askew; here behind GELU and its
+// kin only, and nowhere with symmetric_activations. Biases are not rounded, as in the paper's
+// training. Steps learned by gradient are a method of their own: lsq.
 #include <algorithm>
 #include <cmath>
 #include <memory>
@@ -45,8 +46,8 @@ constexpr int64_t kOff = 32;  // bits
 
 enum class NormForm { kUnfold, kCorrect, kFolded };
 
-/// What a norm multiplies with, gamma / sqrt(running_var + eps), kept away from 0, which could not be
-/// divided by; `bn.weight` follows.
+/// What a norm multiplies with, gamma / sqrt(running_var + eps), kept away from 0, which could not
+/// be divided by; `bn.weight` follows.
 std::vector<double> kept_from_zero(BatchNormConstants& bn) {
   constexpr double kLeast = 1e-5;
   std::vector<double> gamma = bn.weight.to_vector(), factors;
@@ -92,8 +93,8 @@ class MinMax final : public Method {
         freeze_observer_epoch_(r.maybe_integer("freeze_observer_epoch", at_least(0),
                                                "ranges stay from here on; null: with batch norm")),
         is_symmetric_(r.flag("symmetric_activations", false, "no zero point behind GELU either")) {
-    observer_.decay = r.maybe_real("ema_decay", in(0, 1),
-                                   "what stays of the past; null: 0.999, percentile 0.9");
+    observer_.decay =
+        r.maybe_real("ema_decay", in(0, 1), "what stays of the past; null: 0.999, percentile 0.9");
     observer_.share = r.real("percentile", 0.99999, in(0, 1), "share of values inside the range");
     observer_.bins = r.integer("bins", 2048, in(2, 1 << 20), "of the histogram of percentile");
     observer_.steps = r.integer("range_steps", 95, in(1, 99), "ranges that mse tries");
@@ -125,10 +126,7 @@ class MinMax final : public Method {
 
   void before_forward(Run&, const Pass& pass) override {
     const int64_t delay_epochs = calib_batches_ > 0 ? 0 : 1;
-    rounds_values_ =
-        act_delay_steps_ ? pass.step >= *act_delay_steps_ : pass.epoch >= delay_epochs;
-    observes_ = pass.is_training && pass.epoch < freeze_observer_;
-    corrects_ = pass.is_training && pass.epoch < freeze_bn_ && form_ == NormForm::kCorrect;
+    rounds_values_ = act_delay_steps_ ? pass.step >= *act_delay_steps_ : pass.epoch >= delay_epochs;
     for (const QuantLayer& layer : targets_.layers) {
       if (!layer.norm) continue;
       layer.norm->mean.freeze(pass.epoch >= freeze_bn_);
@@ -205,19 +203,20 @@ class MinMax final : public Method {
       for (const std::string& place : value.places) {
         const bool is_watched = std::ranges::count(value.watched, place) > 0;
         run.transform_value(place, Slot::kQuantize,
-                            [this, i, is_watched](const Variable& x, const Pass&) {
-                              return rounded_value(i, is_watched, x);
+                            [this, i, is_watched](const Variable& x, const Pass& pass) {
+                              return rounded_value(i, is_watched, x, pass);
                             });
       }
     }
   }
 
-  Variable rounded_value(size_t i, bool is_watched, const Variable& x) {
+  Variable rounded_value(size_t i, bool is_watched, const Variable& x, const Pass& pass) {
     if (is_calibrating_) {
       if (is_watched) seen_[i].observe(x.value());
       return x;
     }
-    if (observes_ && is_watched) ranges_->observe(i, x.value());
+    if (is_watched && pass.is_training && pass.epoch < freeze_observer_)
+      ranges_->observe(i, x.value());
     if (!rounds_values_ || !ranges_->has_seen(i)) return x;
     return Quantizer(type_of(i))(x);
   }
@@ -299,10 +298,13 @@ class MinMax final : public Method {
         {.name = "rounded_weight"}, layer.reals.to(w.value().device()), {w},
         [clips, folded = layer.folded, quantizer = layer.quantizer](const Tensor& dy) {
           if (!clips) return Grads{dy};
-          return Grads{fake_quantize_grad(folded.to(dy.device()),
-                                          quantizer.scale().to(dy.device()), quantizer.range(),
-                                          dy.contiguous())};
+          return Grads{fake_quantize_grad(folded.to(dy.device()), quantizer.scale().to(dy.device()),
+                                          quantizer.range(), dy.contiguous())};
         });
+  }
+
+  bool moves_statistics(const Pass& pass) const {
+    return pass.is_training && pass.epoch < freeze_bn_;
   }
 
   /// Krishnamoorthi's correction: the norm normalises with what the convolution in reals gives.
@@ -314,7 +316,7 @@ class MinMax final : public Method {
     const auto plain = std::make_shared<Variable>();
     run.wrap(layer.path, Slot::kReparameterise,
              [this, layer, conv, plain](const Variable& x, const Inner& inner, const Pass& pass) {
-               if (corrects_)
+               if (moves_statistics(pass))
                  *plain = conv2d(x, cast(layer.weight.raw(pass), x.value().dtype()),
                                  layer.bias.defined() ? layer.bias.raw(pass) : Variable(),
                                  conv->options());
@@ -322,7 +324,7 @@ class MinMax final : public Method {
              });
     run.wrap(layer.norm->path, Slot::kReparameterise,
              [this, layer, plain](const Variable& x, const Inner& inner, const Pass& pass) {
-               if (!corrects_ || !plain->defined()) return inner(x);
+               if (!moves_statistics(pass) || !plain->defined()) return inner(x);
                const Variable reals = std::exchange(*plain, Variable());
                inner(reals);  // which moves the running statistics
                return normalised(x, reals, *layer.norm, pass);
@@ -347,8 +349,8 @@ class MinMax final : public Method {
     Parameter weight = layer.weight, bias = layer.bias;
     const NormBehind& norm = *layer.norm;
     const Tensor own = weight.value().to(Device{}).contiguous();
-    const FoldedLayer folded =
-        fold_batch_norm(own, bias.defined() ? bias.value().to(Device{}) : Tensor(), norm.constants());
+    const FoldedLayer folded = fold_batch_norm(
+        own, bias.defined() ? bias.value().to(Device{}) : Tensor(), norm.constants());
     weight.set(folded.weight);
     if (bias.defined()) bias.set(zeros(folded.bias.shape()));
     Parameter gamma = norm.weight, beta = norm.bias, mean = norm.mean, var = norm.var;
@@ -391,10 +393,9 @@ class MinMax final : public Method {
 
   QuantTargets targets_;
   std::shared_ptr<ObservedRanges> ranges_;
-  std::vector<Observer> seen_;  // while ranges are calibrated
-  int64_t freeze_bn_ = 0, freeze_observer_ = 0;  // epochs
-  // Of the pass that runs:
-  bool is_calibrating_ = false, rounds_values_ = true, observes_ = false, corrects_ = false;
+  std::vector<Observer> seen_;                          // while ranges are calibrated
+  int64_t freeze_bn_ = 0, freeze_observer_ = 0;         // epochs
+  bool is_calibrating_ = false, rounds_values_ = true;  // of the pass that runs
 };
 
 const Registered<MinMax> registered("minmax", "arXiv:1712.05877",
