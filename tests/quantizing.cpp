@@ -35,7 +35,8 @@ const Quantization& integers_of(TestPhase& phase) {
   return phase->state().integers.begin()->second.first;
 }
 
-void check_deployed(TestPhase& phase, const Tensor& images, const Tensor& trained) {
+void check_deployed(TestPhase& phase, const Tensor& images, const Tensor& trained,
+                    double tolerance) {
   Network& network = phase->network();
   const Quantization& quantization = integers_of(phase);
   Plan plan(network, quantization);
@@ -43,8 +44,8 @@ void check_deployed(TestPhase& phase, const Tensor& images, const Tensor& traine
   const Int8Difference difference = compare_int8(plan, *twin, images);
   CHECK_MESSAGE(difference.first.empty(), "first off: ", difference.first);
   CHECK(difference.steps.size() > quantization.layers.size());
-  CHECK(max_relative_difference(twin->logits(images), trained) < 0.03);
-  CHECK(max_relative_difference(plan.run(images), trained) < 0.03);
+  CHECK(max_relative_difference(twin->logits(images), trained) < tolerance);
+  CHECK(max_relative_difference(plan.run(images), trained) < tolerance);
 }
 
 }  // namespace vtrain

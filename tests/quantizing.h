@@ -24,6 +24,7 @@ const Quantization& integers_of(TestPhase& phase);
 /// The plan on integers computes the steps of its twin to one code, on images of the data set, and
 /// logits near `trained`, those of the network in training form on the same images: sums of f32 in
 /// another order turn single codes at ties.
-void check_deployed(TestPhase& phase, const Tensor& images, const Tensor& trained);
+void check_deployed(TestPhase& phase, const Tensor& images, const Tensor& trained,
+                    double tolerance = 0.03);
 
 }  // namespace vtrain

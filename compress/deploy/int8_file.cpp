@@ -228,7 +228,10 @@ class Int8Reader {
                              .range = {.low = (*found)[1].get<int64_t>(),
                                        .high = (*found)[2].get<int64_t>(),
                                        .zero_point = (*found)[3].get<int64_t>()}};
-    const CodeRange &most = code_range(scheme, 8), &r = type.range;
+    const CodeRange& r = type.range;
+    // What may have a zero point may also do without, on signed codes.
+    const bool is_signed = scheme == CodeScheme::kAffine && r.low < 0 && r.zero_point == 0;
+    const CodeRange most = code_range(is_signed ? CodeScheme::kFull : scheme, 8);
     if (!std::isnormal(type.scale) || type.scale < 0 || r.low < most.low || r.high > most.high ||
         r.low >= r.high || r.zero_point < r.low || r.zero_point > r.high)
       fail(str("value ", name, ": expected a scale above 0 and codes in ", most.low, "..",

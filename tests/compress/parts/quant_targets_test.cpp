@@ -11,7 +11,6 @@
 namespace vtrain {
 namespace {
 
-
 std::vector<std::string> paths_of(const QuantTargets& targets) {
   std::vector<std::string> paths;
   for (const QuantLayer& layer : targets.layers) paths.push_back(layer.path);
@@ -57,8 +56,7 @@ TEST_CASE("quant targets: globs and words choose layers, also through a transfor
 TEST_CASE("quant targets: codes take a norm in exactly, and turn where its factor is negative") {
   const Parameter weight({3}, Init::ones()), bias({3}, Init::zeros()), mean({3}, Init::zeros()),
       var({3}, Init::ones());
-  NormBehind norm{
-      .path = "bn", .weight = weight, .bias = bias, .mean = mean, .var = var, .eps = 0};
+  NormBehind norm{.path = "bn", .weight = weight, .bias = bias, .mean = mean, .var = var, .eps = 0};
   norm.weight.set(from_values({3}, {2, -1, 0}));
   norm.var.set(from_values({3}, {16, 4, 1}));
   const Tensor codes = from_values({3, 2}, {1, -3, 7, 0, 5, -5}, DType::i8);
@@ -88,8 +86,7 @@ TEST_CASE("observed ranges: what a buffer keeps is all that the next batch is av
     CHECK(to[i].is_buffer());
     to[i].set(from[i].value());
   }
-  for (ObservedRanges* const each : {&ranges, &again})
-    each->observe(0, from_values({2}, {0.5, 1}));
+  for (ObservedRanges* const each : {&ranges, &again}) each->observe(0, from_values({2}, {0.5, 1}));
   CHECK(again.range(0) == ranges.range(0));
   CHECK(again.range(0) == ValueRange{.low = 0, .high = 3});
 }

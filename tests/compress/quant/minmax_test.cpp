@@ -85,8 +85,7 @@ TEST_CASE("minmax: with weights on the grid, unfold and correct are plain batch 
     TestPhase phase = pruning_phase(compress, {}, "resnet8_28");
     // gamma / sqrt(var + eps) = 1, and all weights -0.25, 0 or 0.25: rounding changes nothing.
     for (Parameter p : phase->network().parameters()) {
-      if (p.path().ends_with("running_var"))
-        p.set(full(p.value().shape(), 1 - 1e-5));
+      if (p.path().ends_with("running_var")) p.set(full(p.value().shape(), 1 - 1e-5));
       if (p.value().ndim() < 2) continue;
       std::vector<double> grid;
       for (int64_t i = 0; i < p.value().numel(); ++i)
@@ -102,8 +101,8 @@ TEST_CASE("minmax: with weights on the grid, unfold and correct are plain batch 
 
 TEST_CASE("minmax: unfold and correct part while statistics move and agree once they are frozen") {
   const auto loss = [](const std::string& bn, int freeze) {
-    TestPhase phase = minmax(
-        str("activation_bits: 32, weight_bits: 3, bn: ", bn, ", freeze_bn_epoch: ", freeze));
+    TestPhase phase =
+        minmax(str("activation_bits: 32, weight_bits: 3, bn: ", bn, ", freeze_bn_epoch: ", freeze));
     return loss_of(phase, 3);
   };
   CHECK(loss("unfold", 0) == loss("correct", 0));
@@ -124,8 +123,8 @@ TEST_CASE("minmax: correct normalises with the statistics of the convolution in 
 }
 
 TEST_CASE("minmax: folded puts the norm into the weights at the start, for good") {
-  TestPhase phase = minmax("bn: folded, activation_bits: 32, weight_bits: 8", {"optim.lr=0.5"},
-                           "vgg_bn_28");
+  TestPhase phase =
+      minmax("bn: folded, activation_bits: 32, weight_bits: 8", {"optim.lr=0.5"}, "vgg_bn_28");
   for (Parameter p : phase->network().parameters()) {
     if (p.path().ends_with("running_var")) p.set(full(p.value().shape(), 4));
     if (p.path().ends_with("running_mean")) p.set(full(p.value().shape(), 0.01));
@@ -263,8 +262,7 @@ TEST_CASE("minmax: layers and skip say what is rounded; first and last are words
   TestPhase phase = minmax("layers: [\"layer*\", linear], skip: [layer1.0.conv1, last]");
   train_to_end(phase);
   std::vector<std::string> rounded;
-  for (const QuantizedLayer& layer : integers_of(phase).layers)
-    rounded.push_back(layer.nodes.path);
+  for (const QuantizedLayer& layer : integers_of(phase).layers) rounded.push_back(layer.nodes.path);
   CHECK(rounded == std::vector<std::string>{"layer1.0.conv2", "layer2.0.conv1", "layer2.0.conv2",
                                             "layer3.0.conv1", "layer3.0.conv2"});
   CHECK(most_values_in_a_row(values_of(phase, "layer1.0.conv1.weight"), 8) == 72);
@@ -331,9 +329,9 @@ TEST_CASE("minmax: filters and weights that go in the same phase leave the codes
       CAPTURE(other);
       CAPTURE(is_first);
       const std::string own = "minmax: {}";
-      TestPhase phase = pruning_phase("{" + (is_first ? own : other) + ", " +
-                                          (is_first ? other : own) + "}",
-                                      {"phases.sparse.train.epochs=1"});
+      TestPhase phase =
+          pruning_phase("{" + (is_first ? own : other) + ", " + (is_first ? other : own) + "}",
+                        {"phases.sparse.train.epochs=1"});
       phase->start();
       finish_epoch(phase);
       const Tensor images = phase.images(8), trained = phase->network().logits(images);
@@ -348,8 +346,9 @@ TEST_CASE("minmax: filters and weights that go in the same phase leave the codes
   }
 }
 
-TEST_CASE("minmax: the network of a pruning phase learns on integers from a teacher, and is reported "
-          "on them") {
+TEST_CASE(
+    "minmax: the network of a pruning phase learns on integers from a teacher, and is reported "
+    "on them") {
   const TemporaryFolder folder;
   put_file(folder / "recipe.yaml", R"(
 seed: 2
@@ -374,8 +373,8 @@ phases:
   CAPTURE(json);
   CHECK(json.find("\"executor\":\"plan int8\",\"kind\":\"packed\"") != std::string::npos);
   CHECK(json.find("\"simulated_deployed_max_lsb\":null") == std::string::npos);
-  CHECK(json.find(str("\"bytes\":", file_content(file("quantized.int8.safetensors")).size(), ',')) !=
-        std::string::npos);
+  CHECK(json.find(str("\"bytes\":", file_content(file("quantized.int8.safetensors")).size(),
+                      ',')) != std::string::npos);
   CHECK(file_content(file("quantized.int8.safetensors")).size() * 3 <
         file_content(file("pruned.safetensors")).size());
   // Weights in reals are those of the codes: the file can be trained on.
@@ -397,12 +396,11 @@ phases:
 }
 
 TEST_CASE("minmax: a run that is killed ends in the same bytes") {
-  check_killed_is_uninterrupted("recipes/resnet8_28_minmax.yaml",
-                                {"data.name=synthetic", "data.val=0.25",
-                                 "phases.dense.train.epochs=1", "phases.quantized.train.epochs=3",
-                                 "+phases.quantized.ema.decay=0.9"},
-                                {14, 30},
-                                {"quantized.safetensors", "quantized.int8.safetensors"});
+  check_killed_is_uninterrupted(
+      "recipes/resnet8_28_minmax.yaml",
+      {"data.name=synthetic", "data.val=0.25", "phases.dense.train.epochs=1",
+       "phases.quantized.train.epochs=3", "+phases.quantized.ema.decay=0.9"},
+      {14, 30}, {"quantized.safetensors", "quantized.int8.safetensors"});
 }
 
 TEST_CASE("minmax: another device gives the bits of the CPU") {
