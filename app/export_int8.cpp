@@ -9,6 +9,7 @@
 
 #include "compress/deploy/compare_int8.h"
 #include "compress/deploy/int8_file.h"
+#include "compress/deploy/packed_file.h"
 #include "compress/deploy/twin.h"
 #include "train/evaluate.h"
 #include "train/table.h"
@@ -52,7 +53,7 @@ Accuracy accuracy_of(Plan& plan, Loader& loader) {
 
 /// With scales that follow from images of the train split.
 Int8Network calibrated(const Int8ExportArguments& a) {
-  Int8Network chosen{.network = Network::load(a.weights)};
+  Int8Network chosen{.network = load_reals(a.weights)};
   if (a.images < kFewestCalibrationImages)
     throw RecipeError(str("--images: expected at least ", kFewestCalibrationImages,
                           " to calibrate with, got ", a.images));

@@ -15,6 +15,7 @@ namespace vtrain {
 
 struct Quantization;  // compress/deploy/calibrate.h
 struct Int8Record;    // compress/deploy/int8_file.h
+struct PackedWeight;  // compress/deploy/packed_file.h
 
 /// Parameters with their own hyperparameters. The latest claim on a parameter wins; the rest stays
 /// in the phase's own group.
@@ -83,6 +84,10 @@ class Run {
   /// saves it beside the phase's weights ("<phase>.int8.safetensors"), and its report deploys it.
   /// Throws RecipeError if another method of the phase did so already.
   virtual void deploy(Quantization quantization, Int8Record record) = 0;
+  /// In finish: weights of few bits, computed with in reals, which the network's weights are set
+  /// to. The run saves them beside the phase's weights ("<phase>.packed.safetensors"); weights of
+  /// one method add to those of another. Throws RecipeError for a weight that is packed already.
+  virtual void pack(const std::vector<PackedWeight>& weights) = 0;
 
   /// A number of this step: averaged over the epoch in metrics.csv as "<method>.<name>", shown in
   /// the step line.

@@ -130,6 +130,17 @@ void MethodRun::deploy(Quantization quantization, Int8Record record) {
   state_.integers.emplace(method_, std::pair{std::move(quantization), std::move(record)});
 }
 
+void MethodRun::pack(const std::vector<PackedWeight>& weights) {
+  for (const PackedWeight& weight : weights) {
+    const auto is_same = [&](const PackedWeight& other) { return other.path == weight.path; };
+    if (std::ranges::any_of(state_.packed, is_same))
+      throw RecipeError(str("phase ", phase(), ": ", method_, ": ", weight.path,
+                            " is packed by another method already"));
+    state_.network->parameter(weight.path).set(reals_of(weight));
+    state_.packed.push_back(weight);
+  }
+}
+
 void MethodRun::log(std::string_view name, double value) {
   state_.logged.emplace_back(str(method_, '.', name), value);
 }

@@ -7,6 +7,7 @@
 #include <vector>
 
 #include "compress/deploy/int8_file.h"
+#include "compress/deploy/packed_file.h"
 #include "compress/registry.h"
 #include "train/experiment.h"
 
@@ -33,6 +34,7 @@ struct PhaseState {
   std::vector<std::pair<std::string, std::string>> report = {};
   /// What methods left to be deployed on integers, by their names.
   std::map<std::string, std::pair<Quantization, Int8Record>> integers = {};
+  std::vector<PackedWeight> packed = {};  // what methods left to be saved in few bits
   double masked_compact_max_rel = 0;
 
   /// Network and helper parameters, in a fixed order.
@@ -74,6 +76,7 @@ class MethodRun final : public Run {
     return state_.moments(parameter);
   }
   void deploy(Quantization quantization, Int8Record record) override;
+  void pack(const std::vector<PackedWeight>& weights) override;
   void log(std::string_view name, double value) override;
   void report(std::string_view row, std::string_view text) override;
 

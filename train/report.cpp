@@ -6,6 +6,7 @@
 
 #include "compress/deploy/compare.h"
 #include "compress/deploy/compare_int8.h"
+#include "compress/deploy/packed_file.h"
 #include "compress/deploy/twin.h"
 #include "nn/graph.h"
 #include "tensor/device_memory.h"
@@ -42,6 +43,11 @@ constexpr double kPlanTolerance = 1e-5;
 
 std::filesystem::path int8_file_of(const std::filesystem::path& folder, const std::string& phase) {
   return folder / (phase + ".int8.safetensors");
+}
+
+std::filesystem::path packed_file_of(const std::filesystem::path& folder,
+                                     const std::string& phase) {
+  return folder / (phase + ".packed.safetensors");
 }
 
 Runner runner_of(Network& network, const Tensor& images) {
@@ -166,6 +172,17 @@ std::string table_text(const Experiment& e, const std::map<std::string, NetworkF
 
 }  // namespace
 
+namespace {
+/// The smallest form that a phase left.
+std::filesystem::path deployed_file(const std::filesystem::path& folder, const std::string& phase) {
+  for (const std::filesystem::path& file :
+       {int8_file_of(folder, phase), packed_file_of(folder, phase)}) {
+    if (std::filesystem::exists(file)) return file;
+  }
+  return folder / (phase + ".safetensors");
+}
+}  // namespace
+
 Report make_report(const Experiment& e, const std::filesystem::path& folder,
                    const std::map<std::string, PhaseNotes>& notes, double seconds) {
   using Json = nlohmann::ordered_json;
@@ -173,11 +190,9 @@ Report make_report(const Experiment& e, const std::filesystem::path& folder,
   std::vector<Int8Network> loaded;  // those in reals have an empty quantization
   std::vector<Runner> runners;
   for (const PhaseConfig& phase : e.phases) {
-    std::filesystem::path file = int8_file_of(folder, phase.name);
-    const bool is_on_integers = std::filesystem::exists(file);
-    if (!is_on_integers) file = folder / (phase.name + ".safetensors");
-    loaded.push_back(is_on_integers ? load_int8(file)
-                                    : Int8Network{.network = Network::load(file)});
+    const std::filesystem::path file = deployed_file(folder, phase.name);
+    const bool is_on_integers = is_int8_file(file), is_packed = is_packed_file(file);
+    loaded.push_back(is_on_integers ? load_int8(file) : Int8Network{.network = load_reals(file)});
     Network& network = *loaded.back().network;
     if (!is_on_integers) network.move_to(e.device);
     const PhaseData data = open_data(phase, e.seed);
@@ -215,6 +230,9 @@ Report make_report(const Experiment& e, const std::filesystem::path& folder,
       f.rows = note->second.rows;
     }
     f.executor = runners.back().executor;
+    if (is_packed)
+      f.rows.emplace_back("packed",
+                          "weights are unpacked when they are loaded: as fast as in reals");
     if (!runners.back().why_eager.empty())
       f.rows.emplace_back("not deployed", runners.back().why_eager);
   }

@@ -40,10 +40,12 @@ struct Report {
   double compact_top1 = 0;
 };
 
-/// Where a phase that ends on integers leaves its network, beside its weights in reals.
+/// Where a phase that ends on integers, or with packed weights, leaves its network, beside its
+/// weights in reals.
 std::filesystem::path int8_file_of(const std::filesystem::path& folder, const std::string& phase);
+std::filesystem::path packed_file_of(const std::filesystem::path& folder, const std::string& phase);
 
-/// Loads what the phases left in `folder`, on integers where they ended so, deploys it, evaluates
+/// Loads what the phases left in `folder`, the smallest file of each, deploys it, evaluates
 /// and measures the deployed networks, the pair in turn in this process, and compares. Each
 /// deployed network is compared with its eager one on real images first, layer by layer. `seconds`:
 /// of the whole run, all its processes. Throws Error with exit code 6 where the two forms differ,

@@ -177,6 +177,8 @@ void Trainer::finish_phase(Phase& phase) {
     save_int8(int8_file_of(folder_, phase.config().name).string(), phase.network(),
               Graph(phase.network()), integers.first, integers.second);
   }
+  if (const auto& packed = phase.state().packed; !packed.empty())
+    save_packed(packed_file_of(folder_, phase.config().name).string(), phase.network(), packed);
   PhaseNotes& notes = notes_[phase.config().name];
   for (const auto& method : phase.config().methods()) {  // a teacher leaves nothing behind
     if (notes.kind.empty() || method.info->kind != ResultKind::kTrainingOnly)

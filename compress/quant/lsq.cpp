@@ -7,16 +7,17 @@
 //   step s: its gradient times 1 / sqrt(N Qp), N weights of the layer, or values of one image
 //           starts at 2 mean|v| / sqrt(Qp); for values from a first batch
 //
-// Steps are parameters that learn with the network: one for each layer's weight, one for each group of
-// values that integers share (compress/deploy/int8_layout.h); batch norm stays an ordinary batch norm
-// and is folded at the end, which keeps the codes. The first and the last layer have eight bits. What
-// is left is a network on integers: values of a byte, products of 8-bit codes, whatever the bits;
-// weights of four bits and less lie packed in the file.
+// Steps are parameters that learn with the network: one for each layer's weight, one for each group
+// of values that integers share (compress/deploy/int8_layout.h); batch norm stays an ordinary batch
+// norm and is folded at the end, which keeps the codes. The first and the last layer have eight
+// bits. What is left is a network on integers: values of a byte, products of 8-bit codes, whatever
+// the bits; weights of four bits and less lie packed in the file.
 //
-// Weights have Qn = 2^(b-1), Qp = Qn - 1, as in the paper, but for eight bits, where the kernels know
-// no code -128: Qn = 127. Values have Qn = 0 where they are never negative. The paper rounds the
-// inputs of layers only; here a residual is rounded too, since integers keep it as codes. Its cosine
-// schedule, and half and a quarter of the weight decay at three and two bits, are the recipe's.
+// Weights have Qn = 2^(b-1), Qp = Qn - 1, as in the paper, but for eight bits, where the kernels
+// know no code -128: Qn = 127. Values have Qn = 0 where they are never negative. The paper rounds
+// the inputs of layers only; here a residual is rounded too, since integers keep it as codes. Its
+// cosine schedule, and half and a quarter of the weight decay at three and two bits, are the
+// recipe's.
 #include <algorithm>
 #include <cmath>
 #include <memory>
@@ -102,7 +103,8 @@ class Lsq final : public Method {
                    run.net(), choice_, key_,
                    [this](const QuantLayer& layer, const FoldedLayer&) {
                      const LsqTarget& target = weights_[index_of(layer)];
-                     return rounded_weight(codes_of(layer, target), target.step.value(), layer.norm);
+                     return rounded_weight(codes_of(layer, target), target.step.value(),
+                                           layer.norm);
                    },
                    [this](const QuantValue& value) { return type_of(value); }),
                {.range = "lsq",
@@ -143,12 +145,11 @@ class Lsq final : public Method {
   }
 
   void attach_weight(Run& run, size_t i) {
-    run.transform_weight(targets_.layers[i].weight, Slot::kQuantize,
-                         [this, i](const Variable& w, const Pass& pass) {
-                           const LsqTarget& target = weights_[i];
-                           return rounded(w, target,
-                                          w.value().numel() / target.step.value().numel(), pass);
-                         });
+    run.transform_weight(
+        targets_.layers[i].weight, Slot::kQuantize, [this, i](const Variable& w, const Pass& pass) {
+          const LsqTarget& target = weights_[i];
+          return rounded(w, target, w.value().numel() / target.step.value().numel(), pass);
+        });
   }
 
   void attach_value(Run& run, size_t i) {

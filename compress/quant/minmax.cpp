@@ -33,6 +33,7 @@
 #include "autograd/conv2d.h"
 #include "autograd/shape.h"
 #include "compress/deploy/int8_file.h"
+#include "compress/deploy/packed_file.h"
 #include "compress/parts/observed_ranges.h"
 #include "compress/parts/quant_targets.h"
 #include "compress/registry.h"
@@ -142,11 +143,16 @@ class MinMax final : public Method {
     if (activation_bits_ != kOff && !rounds_values_)
       throw Error(str(key_, ": act_delay_steps: expected fewer steps than the phase has, got ",
                       act_delay_steps_.value_or(0), ": values were never rounded"));
-    if (weight_bits_ != kOff && activation_bits_ != kOff) deploy(run);
-    for (const QuantLayer& layer : targets_.layers) {
-      if (weight_bits_ == kOff) break;
-      Parameter weight = layer.weight;
-      weight.set(rounded(layer, weight.value()).reals);
+    if (activation_bits_ != kOff) {
+      deploy(run);
+      for (const QuantLayer& layer : targets_.layers)
+        Parameter(layer.weight).set(rounded(layer, layer.weight.value()).reals);
+    } else {
+      std::vector<PackedWeight> packed;
+      for (const QuantLayer& layer : targets_.layers) packed.push_back(packed_weight(layer));
+      run.pack(packed);
+      const PackedSize size = packed_size(packed);
+      run.report("packed bytes", str(size.bytes, " for ", size.weights, " weights"));
     }
     run.report("quantization",
                str(targets_.layers.size(), " layers, weights ", bits_text(weight_bits_),
@@ -174,6 +180,9 @@ class MinMax final : public Method {
       refuse(range_ != "percentile", key, str("with range ", range_));
     refuse(range_ != "mse", "range_steps", str("with range ", range_));
     refuse(!weights_by_error_, "weight_steps", "with weight_range current");
+    if (weight_bits_ == kOff && activation_bits_ != kOff)
+      r.fail("activation_bits",
+             "expected 32 beside weights of 32 bits: integers multiply codes with codes");
     for (const char* const key : {"per_channel", "weight_range", "bn"})
       refuse(weight_bits_ == kOff, key, "on weights of 32 bits");
     for (const char* const key : {"range", "calib_batches", "act_delay_steps",
@@ -372,6 +381,23 @@ class MinMax final : public Method {
                               .images = run.train_samples(),
                               .skip = real_layers(Graph(run.net()), choice_, key_)});
   }
+  /// Codes, and scales with the norm's factor taken out again, sign and all.
+  PackedWeight packed_weight(const QuantLayer& layer) const {
+    const RoundedLayer now = rounded(layer, layer.weight.value());
+    const auto outputs = static_cast<size_t>(layer.weight.value().dim(0));
+    std::vector<double> scale = now.quantizer.scale().to_vector();
+    if (scale.size() == 1) scale.assign(outputs, scale[0]);
+    if (layer.norm) {
+      BatchNormConstants bn = layer.norm->constants();
+      const std::vector<double> factors = kept_from_zero(bn);
+      for (size_t o = 0; o < outputs; ++o) scale[o] /= factors[o];
+    }
+    return {.path = layer.weight.path(),
+            .codes = now.quantizer.codes(now.folded),
+            .scale = from_values({static_cast<int64_t>(outputs)}, scale),
+            .scales = PackedWeight::Scales::kChannel};
+  }
+
   size_t index_of(const std::string& name) const {
     const auto found = std::ranges::find(targets_.values, name, &QuantValue::name);
     if (found == targets_.values.end())

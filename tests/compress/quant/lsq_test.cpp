@@ -173,9 +173,9 @@ TEST_CASE("lsq: a transformer's values have signed codes where others have a zer
 }
 
 TEST_CASE("lsq: training at few bits recovers what rounding alone costs") {
-  TestPhase phase = lsq("weight_bits: 3, activation_bits: 3",
-                        {"phases.sparse.train.epochs=6", "phases.sparse.optim.lr=0.05"},
-                        "vgg_bn_28");
+  TestPhase phase =
+      lsq("weight_bits: 3, activation_bits: 3",
+          {"phases.sparse.train.epochs=6", "phases.sparse.optim.lr=0.05"}, "vgg_bn_28");
   phase->start();
   phase.steps(1);
   const double rounded = phase.mean("loss");
@@ -202,7 +202,9 @@ TEST_CASE("lsq: a run that is killed ends in the same bytes") {
       {14, 20}, {"quantized.safetensors", "quantized.int8.safetensors"});
 }
 
-TEST_CASE("lsq: another device gives the bits of the CPU") { check_same_on_fake_device("{lsq: {}}"); }
+TEST_CASE("lsq: another device gives the bits of the CPU") {
+  check_same_on_fake_device("{lsq: {}}");
+}
 
 TEST_CASE("lsq: misuse is refused before the first batch, with the place") {
   const auto refused = [](const std::string& knobs, const char* message) {
