@@ -29,8 +29,8 @@ Tensor reals_of(const PackedWeight& weight);
 ///                   packed_weights.h that holds its codes, else i8 codes
 ///   X.weight_scale  f32
 ///   all other parameters as in a weights file
-/// and in the metadata, beside the architecture record, "packed": format and kind of scales by path.
-/// Throws IoError, and Error for what is not finite.
+/// and in the metadata, beside the architecture record, "packed": format and kind of scales by
+/// path. Throws IoError, and Error for what is not finite.
 void save_packed(const std::string& path, const Network& network,
                  const std::vector<PackedWeight>& weights);
 

@@ -100,7 +100,8 @@ PackedFormat packed_format(const std::string& name) {
   for (const FormatEntry& entry : kFormats) {
     if (name == entry.name) return entry.format;
   }
-  throw CheckpointError(str("packed weights: expected one of bits1, trit2, int4, odd4, got ", name));
+  throw CheckpointError(
+      str("packed weights: expected one of bits1, trit2, int4, odd4, got ", name));
 }
 
 std::optional<PackedFormat> packed_format_of(const Tensor& codes) {

@@ -9,8 +9,8 @@
 namespace vtrain {
 
 /// How codes of few bits lie in a file. A row is an output channel; its codes follow one another in
-/// the order (kh, kw, input channel), (input channel) of a linear layer, and it ends at a whole byte.
-/// The first code of a byte lies in its low bits.
+/// the order (kh, kw, input channel), (input channel) of a linear layer, and it ends at a whole
+/// byte. The first code of a byte lies in its low bits.
 enum class PackedFormat {
   kBits1,  // "bits1"  1 bit: 1 is +1, 0 is -1
   kTrit2,  // "trit2"  2 bits: a plane of the row that says nonzero, then one that says +1

@@ -7,13 +7,14 @@
 //   values        quantize_k(clip(x, 0, 1)), gradient 1 inside
 //   gradients     of a layer's output: compress/parts/rounded_gradient.h
 //
-// The first and the last layer stay real. 0 is no code of a weight, so that pruned weights would come
-// back: a mask on the same weights is refused. Weights of eight bits are minmax's or lsq's: these
-// codes are the odd numbers from -(2^k - 1) to 2^k - 1, of which a byte holds those of seven bits.
+// The first and the last layer stay real. 0 is no code of a weight, so that pruned weights would
+// come back: a mask on the same weights is refused. Weights of eight bits are minmax's or lsq's:
+// these codes are the odd numbers from -(2^k - 1) to 2^k - 1, of which a byte holds those of seven
+// bits.
 //
-// What is left: weights of one bit, or of four for two to four, in the file. With values of few bits
-// too the network runs on integers of a byte, and as fast as those; with values in reals it runs as
-// fast as before.
+// What is left: weights of one bit, or of four for two to four, in the file. With values of few
+// bits too the network runs on integers of a byte, and as fast as those; with values in reals it
+// runs as fast as before.
 //
 // The derivative through max|t| is kept, as in the authors' code; detach_max drops it. With
 // activation_bits 32 the ReLU stays as it is. Values that may be negative, which the paper does not
@@ -61,7 +62,8 @@ OddCodes odd_codes(const std::vector<double>& w, int64_t bits) {
       result.codes.push_back(2 * std::nearbyint(n * r) - n);
     }
   }
-  result.scale = static_cast<double>(static_cast<float>(result.scale));  // as files and kernels have it
+  result.scale =
+      static_cast<double>(static_cast<float>(result.scale));  // as files and kernels have it
   return result;
 }
 
@@ -97,18 +99,17 @@ class DoReFa final : public Method {
     refuse_masks(run);
     for (const QuantLayer& layer : targets_.layers) {
       if (weight_bits_ != kReal)
-        run.transform_weight(
-            layer.weight, Slot::kQuantize,
-            [this](const Variable& w, const Pass&) { return rounded_weight_of(w); });
+        run.transform_weight(layer.weight, Slot::kQuantize, [this](const Variable& w, const Pass&) {
+          return rounded_weight_of(w);
+        });
       if (gradient_bits_ != kReal) attach_gradient(run, layer);
     }
     if (activation_bits_ == kReal) return;
     for (const QuantValue& value : targets_.values) {
       const Quantizer quantizer(type_of(value));
       for (const std::string& place : value.places)
-        run.transform_value(place, Slot::kQuantize, [quantizer](const Variable& x, const Pass&) {
-          return quantizer(x);
-        });
+        run.transform_value(place, Slot::kQuantize,
+                            [quantizer](const Variable& x, const Pass&) { return quantizer(x); });
     }
   }
 
@@ -180,16 +181,16 @@ class DoReFa final : public Method {
   }
 
   void attach_gradient(Run& run, const QuantLayer& layer) const {
-    run.transform_value(
-        layer.path + ".out", Slot::kReparameterise,
-        [bits = gradient_bits_, random = run.random("gradient." + layer.path)](
-            const Variable& x, const Pass& pass) {
-          if (!pass.wants_grad) return x;
-          return Variable::from({.name = "rounded_gradient"}, x.value(), {x},
-                                [bits, random, at = pass.position()](const Tensor& dy) {
-                                  return Grads{rounded_gradient(dy, bits, random, at)};
-                                });
-        });
+    run.transform_value(layer.path + ".out", Slot::kReparameterise,
+                        [bits = gradient_bits_, random = run.random("gradient." + layer.path)](
+                            const Variable& x, const Pass& pass) {
+                          if (!pass.wants_grad) return x;
+                          return Variable::from(
+                              {.name = "rounded_gradient"}, x.value(), {x},
+                              [bits, random, at = pass.position()](const Tensor& dy) {
+                                return Grads{rounded_gradient(dy, bits, random, at)};
+                              });
+                        });
   }
 
   /// A grid of its own, whatever the values.

@@ -6,17 +6,18 @@
 //   dL/dw = W_p g on I_p,  W_n g on I_n,  g elsewhere
 //
 // Each layer has two magnitudes that learn with the network; the weights behind keep learning and
-// decide which of the three values they stand for. `sparsity` sets D to that quantile of |w| instead,
-// the paper's second rule. The first and the last layer stay real.
+// decide which of the three values they stand for. `sparsity` sets D to that quantile of |w|
+// instead, the paper's second rule. The first and the last layer stay real.
 //
 // What is left: two bits a weight and two scales a layer in the file, a sixteenth; the network
-// computes in reals with the three values and runs as fast as before. vtrain export --int8 puts it on
-// integers.
+// computes in reals with the three values and runs as fast as before. vtrain export --int8 puts it
+// on integers.
 //
 // Magnitudes start at mean|w| over their weights; the authors' code starts at 1 (init_scale: one),
 // which needs a batch norm behind every layer. It also divides the weights of a layer by their
-// largest before training: not done here, W_p and W_n take its place. Weights at D exactly are 0; in
-// the authors' code they are neither 0 nor scaled. A magnitude may become negative; the report says so.
+// largest before training: not done here, W_p and W_n take its place. Weights at D exactly are 0;
+// in the authors' code they are neither 0 nor scaled. A magnitude may become negative; the report
+// says so.
 #include <algorithm>
 #include <cmath>
 #include <memory>
@@ -44,7 +45,8 @@ class Ttq final : public Method {
   explicit Ttq(Recipe& r)
       : choice_(read_quant_choice(r, {"first", "last"})),
         t_(r.real("t", 0.05, in(0, 0.5), "D as a share of a layer's largest weight")),
-        sparsity_(r.maybe_real("sparsity", in(0, 1), "share of zeros of each layer, in place of t")),
+        sparsity_(
+            r.maybe_real("sparsity", in(0, 1), "share of zeros of each layer, in place of t")),
         starts_at_one_(r.choice("init_scale", "mean", {"mean", "one"},
                                 "where magnitudes start; mean: of the weights they stand for") ==
                        "one"),
@@ -115,11 +117,13 @@ class Ttq final : public Method {
     }
     run.pack(packed);
     const PackedSize size = packed_size(packed);
-    run.report("ternary",
-               str(layers_.size(), " layers, ", size.weights, " weights in ", size.bytes,
-                   " bytes with their scales, ",
-                   static_cast<double>(std::llround(100 * size.bits_per_weight())) / 100,
-                   " bits each; ", 100 * zeros / size.weights, " % zeros"));
+    run.report(
+        "ternary",
+        str(layers_.size(), " layers, ", size.weights, " weights in ", size.bytes,
+            " bytes with their scales, ",
+            static_cast<double>(std::llround(100 * size.bits_per_weight())) / 100, " bits each; ",
+            std::llround(100.0 * static_cast<double>(zeros) / static_cast<double>(size.weights)),
+            " % zeros"));
     if (!negative.empty()) run.report("negative magnitudes", negative);
   }
 

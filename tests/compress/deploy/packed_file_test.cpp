@@ -15,8 +15,8 @@ namespace {
 struct WrittenPacked {
   TemporaryFolder folder;
   std::string path = folder / "net.safetensors";
-  std::unique_ptr<Network> network = std::make_unique<Network>(Architecture{
-      .model = "resnet8_28", .options = find_model("resnet8_28").usual, .parts = {}});
+  std::unique_ptr<Network> network = std::make_unique<Network>(
+      Architecture{.model = "resnet8_28", .options = find_model("resnet8_28").usual, .parts = {}});
   std::vector<PackedWeight> weights;
 
   WrittenPacked() {
@@ -96,8 +96,8 @@ TEST_CASE("packed file: weights take the bytes of the formula") {
   CHECK(size.bytes == 8 * 3 + 8 + 32 * 144 + 32 * 4 + 320 + 4);
   int64_t stored = 0;
   for (const PackedWeight& weight : written.weights)
-    stored += file.tensors.at(weight.path).bytes() +
-              file.tensors.at(weight.path + "_scale").bytes();
+    stored +=
+        file.tensors.at(weight.path).bytes() + file.tensors.at(weight.path + "_scale").bytes();
   CHECK(stored == size.bytes);
 }
 
@@ -124,8 +124,7 @@ TEST_CASE("packed file: what is missing, unknown or impossible is named") {
   CHECK(written.refusal(changed) == ": conv1.weight_scale: is missing");
   changed = good;
   changed.tensors["conv1.weight_scale"] = ones({3});
-  CHECK(written.refusal(changed) ==
-        ": conv1.weight_scale: expected f32 (2), got f32 (3) on cpu");
+  CHECK(written.refusal(changed) == ": conv1.weight_scale: expected f32 (2), got f32 (3) on cpu");
   changed = good;
   changed.metadata["format"] = "vtrain packed 9";
   CHECK(written.refusal(changed) == ": format: expected vtrain packed 1, got vtrain packed 9");
@@ -133,8 +132,8 @@ TEST_CASE("packed file: what is missing, unknown or impossible is named") {
   changed.metadata["packed"] = "[]";
   CHECK(written.refusal(changed) == ": its packed record cannot be read");
   write_safetensors(written.path, good);
-  CHECK_THROWS_WITH_AS(Network::load(written.path),
-                       doctest::Contains("expected weights in reals"), CheckpointError);
+  CHECK_THROWS_WITH_AS(Network::load(written.path), doctest::Contains("expected weights in reals"),
+                       CheckpointError);
 }
 
 TEST_CASE("packed file: eval, bench and export read it") {

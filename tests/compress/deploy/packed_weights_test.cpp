@@ -28,7 +28,8 @@ TEST_CASE("packed weights: what is unpacked is what was packed, whatever the wid
     for (const int64_t inputs : {1, 63, 64, 65, 70, 128}) {
       CAPTURE(name_of(format));
       CAPTURE(inputs);
-      for (const Shape& shape : {Shape{3, inputs, 3, 3}, Shape{2, inputs, 1, 2}, Shape{5, inputs}}) {
+      for (const Shape& shape :
+           {Shape{3, inputs, 3, 3}, Shape{2, inputs, 1, 2}, Shape{5, inputs}}) {
         const Tensor codes = codes_for(format, shape), packed = pack(codes, format);
         CHECK(unpack(packed, shape, format).to_vector() == codes.to_vector());
         const int64_t bits = format == PackedFormat::kBits1   ? 1

@@ -11,7 +11,8 @@ namespace {
 
 const Random kStream(7, "phase", "gradient");
 
-TEST_CASE("rounded gradient: 2^bits levels between the largest of a sample, its own, and its minus") {
+TEST_CASE(
+    "rounded gradient: 2^bits levels between the largest of a sample, its own, and its minus") {
   const Tensor dy = Random(3, "", "dy").normal({2, 3000}, {});
   for (const int bits : {2, 4}) {
     CAPTURE(bits);

@@ -55,13 +55,14 @@ TEST_CASE("dorefa: weights of two bits are -1, -1/3, 1/3 and 1, of one bit the m
   CHECK(most_values_in_a_row(effective_weight(two, "conv1.weight"), 1) > 60);  // skipped
 }
 
-TEST_CASE("dorefa: the gradient of a weight is that of tanh over its largest, which detach_max cuts") {
-  // Binary weights hand g on whole; the same codes of two bits show what tanh makes of it. One layer
-  // is rounded, whose weights are +-0.4 but for one of 0.5, so that both forms compute the same
-  // network up to a factor that batch norm takes away.
+TEST_CASE(
+    "dorefa: the gradient of a weight is that of tanh over its largest, which detach_max cuts") {
+  // Binary weights hand g on whole; the same codes of two bits show what tanh makes of it. One
+  // layer is rounded, whose weights are +-0.4 but for one of 0.5, so that both forms compute the
+  // same network up to a factor that batch norm takes away.
   const auto moved = [](const std::string& knobs) {
-    TestPhase phase = dorefa("weight_bits: 2, activation_bits: 32, layers: [linear], skip: [], " +
-                             knobs);
+    TestPhase phase =
+        dorefa("weight_bits: 2, activation_bits: 32, layers: [linear], skip: [], " + knobs);
     std::vector<double> w;
     for (int i = 0; i < 320; ++i) w.push_back(i == 17 ? 0.5 : 0.4 - 0.002 * (i % 11));
     phase->network().parameter("linear.weight").set(from_values({10, 32}, w));
@@ -132,12 +133,11 @@ TEST_CASE("dorefa: what was trained is what is deployed, codes packed in the fil
   struct Case {
     const char *knobs, *format;
   };
-  for (const Case& each :
-       {Case{"weight_bits: 1, activation_bits: 2", "bits1"},
-        Case{"weight_bits: 1, activation_bits: 1", "bits1"},
-        Case{"weight_bits: 3, activation_bits: 4", "int4"},
-        Case{"weight_bits: 4, activation_bits: 8", "odd4"},
-        Case{"weight_bits: 7, activation_bits: 8", ""}}) {
+  for (const Case& each : {Case{"weight_bits: 1, activation_bits: 2", "bits1"},
+                           Case{"weight_bits: 1, activation_bits: 1", "bits1"},
+                           Case{"weight_bits: 3, activation_bits: 4", "int4"},
+                           Case{"weight_bits: 4, activation_bits: 8", "odd4"},
+                           Case{"weight_bits: 7, activation_bits: 8", ""}}) {
     CAPTURE(each.knobs);
     TestPhase phase = dorefa(each.knobs, {"phases.sparse.train.epochs=1"});
     phase->start();
@@ -178,7 +178,8 @@ TEST_CASE("dorefa: weights alone are packed, and computed with in reals") {
 
 TEST_CASE("dorefa: training moves the loss that few bits cost") {
   TestPhase phase = dorefa("weight_bits: 2, activation_bits: 4, gradient_bits: 8",
-                           {"phases.sparse.train.epochs=6", "phases.sparse.optim.lr=0.1"},
+                           {"phases.sparse.train.epochs=6", "phases.sparse.optim.lr=0.02",
+                            "phases.sparse.optim.momentum=0.9"},
                            "vgg_bn_28");
   phase->start();
   phase.steps(1);
@@ -191,8 +192,8 @@ TEST_CASE("dorefa: training moves the loss that few bits cost") {
 
 TEST_CASE("dorefa: a run that is killed ends in the same bytes") {
   check_killed_is_uninterrupted(
-      "recipes/resnet20_dorefa.yaml",
-      {"data.name=synthetic", "data.val=0.25", "model.name=resnet8_28", "train.epochs=2",
+      "recipes/resnet8_28_dorefa.yaml",
+      {"data.name=synthetic", "data.val=0.25", "train.epochs=2",
        "phases.binary.compress.dorefa.gradient_bits=6", "+phases.binary.ema.decay=0.9"},
       {14, 38}, {"binary.safetensors", "binary.int8.safetensors"});
 }
