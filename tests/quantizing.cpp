@@ -6,6 +6,7 @@
 
 #include "compress/deploy/compare.h"
 #include "compress/deploy/compare_int8.h"
+#include "compress/deploy/twin.h"
 
 namespace vtrain {
 

@@ -4,8 +4,12 @@
 #include <algorithm>
 #include <cmath>
 
+#include "autograd/arithmetic.h"
 #include "compress/deploy/compare.h"
 #include "compress/parts/observers.h"
+#include "nn/layers/conv2d.h"
+#include "nn/layers/global_average_pool.h"
+#include "nn/layers/linear.h"
 #include "tests/compress/distill/checks.h"
 #include "tests/process.h"
 #include "tests/quantizing.h"
@@ -14,6 +18,35 @@ namespace vtrain {
 namespace {
 
 using doctest::Approx;
+
+/// A sum of two values that the model computes itself: the second one passes no module.
+class UnreachableSum final : public Model {
+ public:
+  explicit UnreachableSum(const ModelOptions& o)
+      : conv1_(o.channels, 8, {.kernel = 3, .padding = 1}),
+        conv2_(8, 8, {.kernel = 3, .padding = 1}),
+        linear_(8, o.num_classes) {
+    add("conv1", conv1_);
+    add("conv2", conv2_);
+    add("pool", pool_);
+    add("linear", linear_);
+  }
+  Outputs outputs(const Variable& images, const Pass& pass) override {
+    const Variable hidden = conv1_(images, pass);
+    const Variable sum = conv2_(hidden, pass) + sigmoid(hidden);
+    return {.logits = linear_(pool_(sum, pass), pass), .heads = {}};
+  }
+
+ private:
+  using Module::add;
+  Conv2d conv1_, conv2_;
+  GlobalAveragePool pool_;
+  Linear linear_;
+};
+const RegisteredModel registered("test_unreachable_sum", "of minmax_test", "",
+                                 [](const ModelOptions& o) -> std::unique_ptr<Model> {
+                                   return std::make_unique<UnreachableSum>(o);
+                                 });
 
 TestPhase minmax(const std::string& knobs, std::vector<std::string> overrides = {},
                  const std::string& model = "resnet8_28") {
@@ -424,7 +457,13 @@ TEST_CASE("minmax: misuse is refused before the first batch, with the place") {
   refused("percentile: 0.5", "percentile: has no effect with range ema");
   refused("weight_steps: 5", "weight_steps: has no effect with weight_range current");
   refused("activation_bits: 32, range: mse", "range: has no effect on values of 32 bits");
-  refused("weight_bits: 32, bn: folded", "bn: has no effect on weights of 32 bits");
+  refused("weight_bits: 32, activation_bits: 32, bn: folded",
+          "bn: has no effect on weights of 32 bits");
+  refused("weight_bits: 32", "expected 32 beside weights of 32 bits");
+  CHECK_THROWS_WITH_AS(minmax("", {}, "test_unreachable_sum"),
+                       doctest::Contains("its input cannot be quantized: no module's input or "
+                                         "output is this value"),
+                       RecipeError);
 }
 
 }  // namespace
