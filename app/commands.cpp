@@ -12,6 +12,7 @@
 #include "app/export_int8.h"
 #include "compress/deploy/int8_file.h"
 #include "compress/deploy/onnx.h"
+#include "compress/deploy/packed_file.h"
 #include "compress/deploy/plan.h"
 #include "data/dataset.h"
 #include "nn/graph.h"
@@ -137,7 +138,7 @@ Accuracy accuracy_of_file(const std::string& weights, const TestData& data) {
     return evaluate([&](const Tensor& images, int64_t) { return plan.run(images); },
                     *test_loader(*on_integers.network, weights, data, 250));
   }
-  const std::unique_ptr<Network> network = Network::load(weights);
+  const std::unique_ptr<Network> network = load_reals(weights);
   return evaluate(*network, *test_loader(*network, weights, data, 250));
 }
 
@@ -181,8 +182,7 @@ ExitCode bench(const BenchArguments& arguments) {
   std::vector<Runner> runners;
   for (const std::string& file : arguments.weights) {
     const bool is_on_integers = is_int8_file(file);
-    networks.push_back(is_on_integers ? load_int8(file)
-                                      : Int8Network{.network = Network::load(file)});
+    networks.push_back(is_on_integers ? load_int8(file) : Int8Network{.network = load_reals(file)});
     const ModelOptions& o = networks.back().network->architecture().options;
     const Tensor images =
         Random(0, "", "bench").normal({8, o.channels, o.image_size, o.image_size}, {});
@@ -278,7 +278,7 @@ ExitCode export_file(const ExportArguments& arguments) {
   if (on_integers) {
     read = load_int8(arguments.weights);
   } else {
-    read.network = Network::load(arguments.weights);
+    read.network = load_reals(arguments.weights);
   }
   Network& network = *read.network;
   const auto [images, what] = images_to_compare(network, arguments);

@@ -9,6 +9,7 @@
 
 #include "compress/deploy/compare_int8.h"
 #include "compress/deploy/int8_file.h"
+#include "compress/deploy/packed_file.h"
 #include "compress/deploy/twin.h"
 #include "train/evaluate.h"
 #include "train/table.h"
@@ -50,25 +51,36 @@ Accuracy accuracy_of(Plan& plan, Loader& loader) {
   return evaluate([&](const Tensor& images, int64_t) { return plan.run(images); }, loader);
 }
 
+/// With scales that follow from images of the train split.
+Int8Network calibrated(const Int8ExportArguments& a) {
+  Int8Network chosen{.network = load_reals(a.weights)};
+  if (a.images < kFewestCalibrationImages)
+    throw RecipeError(str("--images: expected at least ", kFewestCalibrationImages,
+                          " to calibrate with, got ", a.images));
+  const std::vector<Tensor> calibration =
+      all_images(*a.loader(*chosen.network, Split::kTrain, 64, a.images));
+  chosen.quantization = calibrate(*chosen.network, Graph(*chosen.network), calibration,
+                                  {.range = a.range, .skip = a.skip});
+  chosen.record = {.range = a.range, .images = 0, .skip = a.skip};
+  for (const Tensor& batch : calibration) chosen.record.images += batch.dim(0);
+  return chosen;
+}
+
+/// With the scales that a training on integers ended in.
+Int8Network trained(const Int8ExportArguments& a) {
+  if (!a.skip.empty()) throw RecipeError(str("--skip: ", a.weights, " is on integers already"));
+  return load_int8(a.weights);
+}
+
 }  // namespace
 
 ExitCode export_int8(const Int8ExportArguments& a) {
   AtomicFile file(a.out);  // a name that cannot be written is found before the work
-  const std::unique_ptr<Network> network = Network::load(a.weights);
-  if (a.images < kFewestCalibrationImages)
-    throw RecipeError(str("--images: expected at least ", kFewestCalibrationImages,
-                          " to calibrate with, got ", a.images));
-  const Graph graph(*network);
-  const std::vector<Tensor> calibration =
-      all_images(*a.loader(*network, Split::kTrain, 64, a.images));
-  const Quantization chosen =
-      calibrate(*network, graph, calibration, {.range = a.range, .skip = a.skip});
-  int64_t seen = 0;
-  for (const Tensor& batch : calibration) seen += batch.dim(0);
+  const Int8Network chosen = is_int8_file(a.weights) ? trained(a) : calibrated(a);
+  const std::unique_ptr<Network>& network = chosen.network;
 
   const ScratchFile unchecked(str(a.out, ".unchecked-", getpid()));
-  save_int8(unchecked.path(), *network, graph, chosen,
-            {.range = a.range, .images = seen, .skip = a.skip});
+  save_int8(unchecked.path(), *network, Graph(*network), chosen.quantization, chosen.record);
   const Int8Network read = load_int8(unchecked.path());
   Plan plan(*read.network, read.quantization);
   const std::unique_ptr<Network> twin =
@@ -101,7 +113,7 @@ ExitCode export_int8(const Int8ExportArguments& a) {
     return human_bytes(static_cast<double>(std::filesystem::file_size(path)));
   };
   std::cout << a.out << ": " << read.quantization.layers.size() << " layers on integers, ranges "
-            << a.range << " of " << seen << " training images; read back\n"
+            << read.record.range << " of " << read.record.images << " training images; read back\n"
             << "against its simulated twin: " << difference.steps.size()
             << " steps differ by at most " << difference.worst_codes << " code, reals by "
             << difference.worst_reals << "; the class is the same for " << classes.same << " of "
@@ -110,7 +122,8 @@ ExitCode export_int8(const Int8ExportArguments& a) {
             << " % in f32, " << fixed(after.top1_percent, 2) << " % on integers ("
             << (after.top1_percent >= before.top1_percent ? "+" : "")
             << fixed(after.top1_percent - before.top1_percent, 2) << ")\n"
-            << "file: " << size(a.weights) << " in f32, " << size(a.out) << " on integers\n";
+            << "file: " << (is_int8_file(a.weights) ? "" : str(size(a.weights), " in f32, "))
+            << size(a.out) << " on integers\n";
   return ExitCode::kDone;
 }
 

@@ -9,8 +9,13 @@
 #include "compress/parts/teacher.h"
 #include "nn/network.h"
 #include "nn/optim/optimizer.h"
+#include "tensor/batch.h"
 
 namespace vtrain {
+
+struct Quantization;  // compress/deploy/calibrate.h
+struct Int8Record;    // compress/deploy/int8_file.h
+struct PackedWeight;  // compress/deploy/packed_file.h
 
 /// Parameters with their own hyperparameters. The latest claim on a parameter wins; the rest stays
 /// in the phase's own group.
@@ -43,6 +48,9 @@ class Run {
   virtual int64_t epochs() const = 0;  // of the phase
   /// mixup or cutmix: an image may be of two classes, of which Batch::labels has one.
   virtual bool mixes_images() const = 0;
+  /// At most so many images of the training split as evaluation sees them, without augmentation, in
+  /// batches and spread over the split: the same at every call.
+  virtual std::vector<Batch> samples(int64_t images) = 0;
 
   /// `from`: an earlier phase, a weights file, or "self" for the weights this phase began with.
   /// Throws RecipeError if it computes other classes than the data has.
@@ -71,6 +79,15 @@ class Run {
   /// What the optimizer holds beside a parameter, each of its shape: handles, so that edits reach
   /// it. Empty before the first update.
   virtual std::vector<Tensor> moments(const Parameter& parameter) = 0;
+
+  /// In finish, of a network that no longer changes: what runs on integers from now on. The run
+  /// saves it beside the phase's weights ("<phase>.int8.safetensors"), and its report deploys it.
+  /// Throws RecipeError if another method of the phase did so already.
+  virtual void deploy(Quantization quantization, Int8Record record) = 0;
+  /// In finish: weights of few bits, computed with in reals, which the network's weights are set
+  /// to. The run saves them beside the phase's weights ("<phase>.packed.safetensors"); weights of
+  /// one method add to those of another. Throws RecipeError for a weight that is packed already.
+  virtual void pack(const std::vector<PackedWeight>& weights) = 0;
 
   /// A number of this step: averaged over the epoch in metrics.csv as "<method>.<name>", shown in
   /// the step line.

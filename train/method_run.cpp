@@ -90,9 +90,11 @@ void MethodRun::check_module(const std::string& path) const {
 }
 
 void MethodRun::transform_weight(const Parameter& parameter, Slot slot, ValueFn f) {
+  rounds_ |= slot == Slot::kQuantize;
   state_.network->hooks().transform_weight(parameter.path(), {slot, method_, std::move(f)});
 }
 void MethodRun::transform_value(const std::string& place, Slot slot, ValueFn f) {
+  rounds_ |= slot == Slot::kQuantize;
   check_module(place.substr(0, place.rfind('.')));
   state_.network->hooks().transform_value(place, {slot, method_, std::move(f)});
 }
@@ -119,6 +121,24 @@ Edit MethodRun::edit() {
                      std::max(state_.masked_compact_max_rel, difference);
                },
            .follow = state_.follow_cut}};
+}
+
+void MethodRun::deploy(Quantization quantization, Int8Record record) {
+  if (!state_.integers.empty())
+    throw RecipeError(str("phase ", phase(), ": ", state_.integers.begin()->first, " and ", method_,
+                          " both put the network on integers; only one of them can"));
+  state_.integers.emplace(method_, std::pair{std::move(quantization), std::move(record)});
+}
+
+void MethodRun::pack(const std::vector<PackedWeight>& weights) {
+  for (const PackedWeight& weight : weights) {
+    const auto is_same = [&](const PackedWeight& other) { return other.path == weight.path; };
+    if (std::ranges::any_of(state_.packed, is_same))
+      throw RecipeError(str("phase ", phase(), ": ", method_, ": ", weight.path,
+                            " is packed by another method already"));
+    state_.network->parameter(weight.path).set(reals_of(weight));
+    state_.packed.push_back(weight);
+  }
 }
 
 void MethodRun::log(std::string_view name, double value) {

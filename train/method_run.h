@@ -6,6 +6,8 @@
 #include <string>
 #include <vector>
 
+#include "compress/deploy/int8_file.h"
+#include "compress/deploy/packed_file.h"
 #include "compress/registry.h"
 #include "train/experiment.h"
 
@@ -23,12 +25,16 @@ struct PhaseState {
       {};  // by path "compress.dynamicvit.predictor0"
   std::map<std::string, std::unique_ptr<Teacher>> teachers = {};
   std::function<std::unique_ptr<Network>(const std::string& from)> load_teacher = {};
-  std::function<Tensor()> sample_images = {};  // hold-out images, not augmented
-  FollowCut follow_cut = {};                   // optimizer and moving average
-  std::vector<FollowCut> followers = {};       // methods
+  std::function<Tensor()> sample_images = {};                      // hold-out images, not augmented
+  std::function<std::vector<Batch>(int64_t images)> samples = {};  // of training, not augmented
+  FollowCut follow_cut = {};                                       // optimizer and moving average
+  std::vector<FollowCut> followers = {};                           // methods
   std::function<std::vector<Tensor>(const Parameter&)> moments = {};  // of the optimizer
   std::vector<std::pair<std::string, double>> logged = {};            // by methods, in this step
   std::vector<std::pair<std::string, std::string>> report = {};
+  /// What methods left to be deployed on integers, by their names.
+  std::map<std::string, std::pair<Quantization, Int8Record>> integers = {};
+  std::vector<PackedWeight> packed = {};  // what methods left to be saved in few bits
   double masked_compact_max_rel = 0;
 
   /// Network and helper parameters, in a fixed order.
@@ -54,6 +60,7 @@ class MethodRun final : public Run {
   bool mixes_images() const override {
     return state_.config.augment.mixup > 0 || state_.config.augment.cutmix > 0;
   }
+  std::vector<Batch> samples(int64_t images) override { return state_.samples(images); }
   Teacher& teacher(const std::string& from) override;
   void add_module(const std::string& name, std::shared_ptr<Module> module) override;
   Group add_group(ParameterGroup group) override;
@@ -68,14 +75,21 @@ class MethodRun final : public Run {
   std::vector<Tensor> moments(const Parameter& parameter) override {
     return state_.moments(parameter);
   }
+  void deploy(Quantization quantization, Int8Record record) override;
+  void pack(const std::vector<PackedWeight>& weights) override;
   void log(std::string_view name, double value) override;
   void report(std::string_view row, std::string_view text) override;
+
+  /// Some of its hooks round: it finishes behind the methods that do not, which may change the
+  /// structure.
+  bool rounds() const { return rounds_; }
 
  private:
   void check_module(const std::string& path) const;
 
   PhaseState& state_;
   std::string method_;
+  bool rounds_ = false;
 };
 
 }  // namespace vtrain

@@ -160,6 +160,20 @@ Phase::Phase(const Experiment& experiment, const PhaseConfig& config, PhaseData 
     loader.start(0);
     return loader.next()->images;
   };
+  state_.samples = [this, options](int64_t images) mutable {
+    const std::vector<int64_t>& all = data_.train_indices;
+    const auto size = static_cast<int64_t>(all.size()), count = std::min(images, size);
+    std::vector<int64_t> chosen;
+    for (int64_t i = 0; i < count; ++i)
+      chosen.push_back(all[static_cast<size_t>(i * size / count)]);
+    options.batch_size = 64;
+    options.workers = 0;
+    Loader loader(data_.train, chosen, options);
+    loader.start(0);
+    std::vector<Batch> batches;
+    while (std::optional<Batch> batch = loader.next()) batches.push_back(std::move(*batch));
+    return batches;
+  };
   state_.follow_cut = [this](const Parameter& p, int axis, const std::vector<int64_t>& keep) {
     optimizer_->cut(p, axis, keep);
     if (ema_) ema_->cut(p, axis, keep);
@@ -252,6 +266,8 @@ std::vector<std::string> Phase::describe_hooks() const {
 
 void Phase::start() {
   for (Attached& a : methods_) a.method->start(*a.run);
+  // The average begins with what training begins with.
+  if (ema_) ema_ = std::make_unique<Ema>(*config_.ema_decay, state_.averaged_parameters());
 }
 
 Loader& Phase::loader_at_position() {
@@ -370,9 +386,12 @@ void Phase::finish() {
     Ema::Applied applied(ema_.get());
     applied.keep();
   }
-  for (Attached& a : methods_) {
-    a.method->finish(*a.run);
-    state_.network->hooks().remove_owner(a.info->name);
+  for (const bool rounds : {false, true}) {
+    for (Attached& a : methods_) {
+      if (a.run->rounds() != rounds) continue;
+      a.method->finish(*a.run);
+      state_.network->hooks().remove_owner(a.info->name);
+    }
   }
   for (const Parameter& p : state_.network->parameters()) p.freeze(false);
 }

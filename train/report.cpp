@@ -6,6 +6,7 @@
 
 #include "compress/deploy/compare.h"
 #include "compress/deploy/compare_int8.h"
+#include "compress/deploy/packed_file.h"
 #include "compress/deploy/twin.h"
 #include "nn/graph.h"
 #include "tensor/device_memory.h"
@@ -39,6 +40,15 @@ std::vector<Timing> time_in_turn(const std::vector<Runner>& networks, int64_t ba
 constexpr double kPlanTolerance = 1e-5;
 
 }  // namespace
+
+std::filesystem::path int8_file_of(const std::filesystem::path& folder, const std::string& phase) {
+  return folder / (phase + ".int8.safetensors");
+}
+
+std::filesystem::path packed_file_of(const std::filesystem::path& folder,
+                                     const std::string& phase) {
+  return folder / (phase + ".packed.safetensors");
+}
 
 Runner runner_of(Network& network, const Tensor& images) {
   Runner runner{.run = [&network](const Tensor& x) { return network.logits(x); },
@@ -93,12 +103,17 @@ Runner runner_of(const Int8Network& network, const Tensor& images) {
                     ", allowed 1; the first layer that differs is ", difference.first),
                 ExitCode::kVerification);
   }
+  ClassAgreement classes;
+  classes.add(plan->run(images), twin->logits(images));
   return {.run = [plan](const Tensor& x) { return plan->run(x); },
           .executor = "plan int8",
           .why_eager = {},
           .device = {},
           .options = network.network->architecture().options,
           .eager_plan_max_rel = difference.worst_reals,
+          .simulated_max_lsb = difference.worst_codes,
+          .same_class_percent =
+              100.0 * static_cast<double>(classes.same) / static_cast<double>(classes.images),
           .memory = [plan](const Tensor& x) { return plan->memory(x.dim(0)).planned; }};
 }
 
@@ -140,11 +155,12 @@ std::string table_text(const Experiment& e, const std::map<std::string, NetworkF
                {"kind", Align::kLeft}});
   for (const PhaseConfig& phase : e.phases) {
     const NetworkFigures& f = networks.at(phase.name);
-    table.add_row({phase.name, fixed(f.accuracy.top1_percent, 2), fixed(f.accuracy.top5_percent, 2),
-                   human_count(static_cast<double>(f.macs)), with_thousands(f.params),
-                   human_bytes(static_cast<double>(f.bytes)), fixed(f.latency_ms_p50, 3),
-                   fixed(f.latency_ms_p95, 3), fixed(f.images_per_second, 0),
-                   f.kind.empty() ? "dense" : f.kind});
+    table.add_row(
+        {phase.name, fixed(f.accuracy.top1_percent, 2), fixed(f.accuracy.top5_percent, 2),
+         human_count(static_cast<double>(f.macs)), with_thousands(f.params),
+         human_bytes(static_cast<double>(f.bytes)), fixed(f.latency_ms_p50, 3),
+         fixed(f.latency_ms_p95, 3), fixed(f.images_per_second, 0),
+         str(f.kind.empty() ? "dense" : f.kind, f.executor == "plan int8" ? ", on int8" : "")});
   }
   std::string text = table.text();
   for (const PhaseConfig& phase : e.phases) {
@@ -156,17 +172,29 @@ std::string table_text(const Experiment& e, const std::map<std::string, NetworkF
 
 }  // namespace
 
+namespace {
+/// The smallest form that a phase left.
+std::filesystem::path deployed_file(const std::filesystem::path& folder, const std::string& phase) {
+  for (const std::filesystem::path& file :
+       {int8_file_of(folder, phase), packed_file_of(folder, phase)}) {
+    if (std::filesystem::exists(file)) return file;
+  }
+  return folder / (phase + ".safetensors");
+}
+}  // namespace
+
 Report make_report(const Experiment& e, const std::filesystem::path& folder,
                    const std::map<std::string, PhaseNotes>& notes, double seconds) {
   using Json = nlohmann::ordered_json;
   Report report;
-  std::vector<std::unique_ptr<Network>> loaded;
+  std::vector<Int8Network> loaded;  // those in reals have an empty quantization
   std::vector<Runner> runners;
   for (const PhaseConfig& phase : e.phases) {
-    const std::filesystem::path file = folder / (phase.name + ".safetensors");
-    loaded.push_back(Network::load(file));
-    Network& network = *loaded.back();
-    network.move_to(e.device);
+    const std::filesystem::path file = deployed_file(folder, phase.name);
+    const bool is_on_integers = is_int8_file(file), is_packed = is_packed_file(file);
+    loaded.push_back(is_on_integers ? load_int8(file) : Int8Network{.network = load_reals(file)});
+    Network& network = *loaded.back().network;
+    if (!is_on_integers) network.move_to(e.device);
     const PhaseData data = open_data(phase, e.seed);
     std::vector<int64_t> all(static_cast<size_t>(data.test->size()));
     for (size_t i = 0; i < all.size(); ++i) all[i] = static_cast<int64_t>(i);
@@ -184,7 +212,9 @@ Report make_report(const Experiment& e, const std::filesystem::path& folder,
                    .input = data.input,
                    .max_bad = phase.data.max_bad});
     sample.start(0);
-    runners.push_back(runner_of(network, sample.next()->images));
+    const Tensor compared = sample.next()->images;
+    runners.push_back(is_on_integers ? runner_of(loaded.back(), compared)
+                                     : runner_of(network, compared));
     NetworkFigures& f = report.networks[phase.name];
     f.accuracy = runners.back().why_eager.empty()
                      ? evaluate([&run = runners.back().run](const Tensor& images,
@@ -200,6 +230,9 @@ Report make_report(const Experiment& e, const std::filesystem::path& folder,
       f.rows = note->second.rows;
     }
     f.executor = runners.back().executor;
+    if (is_packed)
+      f.rows.emplace_back("packed",
+                          "weights are unpacked when they are loaded: as fast as in reals");
     if (!runners.back().why_eager.empty())
       f.rows.emplace_back("not deployed", runners.back().why_eager);
   }
@@ -260,6 +293,14 @@ Report make_report(const Experiment& e, const std::filesystem::path& folder,
     eager_plan =
         std::max(runner.eager_plan_max_rel, eager_plan.is_null() ? 0.0 : eager_plan.get<double>());
   }
+  Json max_lsb = nullptr, same_class = nullptr;
+  for (const Runner& runner : runners) {
+    if (!runner.simulated_max_lsb) continue;
+    max_lsb = std::max(*runner.simulated_max_lsb,
+                       max_lsb.is_null() ? int64_t{0} : max_lsb.get<int64_t>());
+    same_class = std::min(runner.same_class_percent,
+                          same_class.is_null() ? 100.0 : same_class.get<double>());
+  }
   std::string amp = "off";
   for (const auto& [phase, note] : notes) {
     if (note.amp != "off") amp = note.amp;
@@ -279,8 +320,8 @@ Report make_report(const Experiment& e, const std::filesystem::path& folder,
       {"verified",
        {{"masked_compact_max_rel", masked_compact},
         {"eager_plan_max_rel", eager_plan},
-        {"simulated_deployed_max_lsb", nullptr},
-        {"argmax_agree_percent", nullptr}}},
+        {"simulated_deployed_max_lsb", max_lsb},
+        {"argmax_agree_percent", same_class}}},
       {"seconds",
        seconds}}.dump();
   return report;

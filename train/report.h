@@ -3,6 +3,7 @@
 #include <filesystem>
 #include <functional>
 #include <map>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -39,10 +40,16 @@ struct Report {
   double compact_top1 = 0;
 };
 
-/// Loads the weights that the phases left in `folder`, deploys them, evaluates and measures the
-/// deployed networks, the pair in turn in this process, and compares. Each deployed network is
-/// compared with its eager one on real images first, layer by layer. `seconds`: of the whole run,
-/// all its processes. Throws Error with exit code 6 where the two forms differ, naming the layer.
+/// Where a phase that ends on integers, or with packed weights, leaves its network, beside its
+/// weights in reals.
+std::filesystem::path int8_file_of(const std::filesystem::path& folder, const std::string& phase);
+std::filesystem::path packed_file_of(const std::filesystem::path& folder, const std::string& phase);
+
+/// Loads what the phases left in `folder`, the smallest file of each, deploys it, evaluates
+/// and measures the deployed networks, the pair in turn in this process, and compares. Each
+/// deployed network is compared with its eager one on real images first, layer by layer. `seconds`:
+/// of the whole run, all its processes. Throws Error with exit code 6 where the two forms differ,
+/// naming the layer.
 Report make_report(const Experiment& experiment, const std::filesystem::path& folder,
                    const std::map<std::string, PhaseNotes>& notes, double seconds);
 
@@ -54,6 +61,10 @@ struct Runner {
   Device device;
   ModelOptions options;           // sizes of its images
   double eager_plan_max_rel = 0;  // max |difference| / max |logit| on `images`; 0 if eager
+  /// Of integers: by how many codes a step is off its simulated twin at most, and the share of
+  /// `images` on which both choose the same class.
+  std::optional<int64_t> simulated_max_lsb = {};
+  double same_class_percent = 0;
   /// Bytes of activations for a batch.
   std::function<int64_t(const Tensor& images)> memory;
 };

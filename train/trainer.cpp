@@ -173,8 +173,17 @@ void Trainer::finish_phase(Phase& phase) {
   }
   phase.finish();
   phase.network().save((folder_ / (phase.config().name + ".safetensors")).string());
+  for (const auto& [method, integers] : phase.state().integers) {
+    save_int8(int8_file_of(folder_, phase.config().name).string(), phase.network(),
+              Graph(phase.network()), integers.first, integers.second);
+  }
+  if (const auto& packed = phase.state().packed; !packed.empty())
+    save_packed(packed_file_of(folder_, phase.config().name).string(), phase.network(), packed);
   PhaseNotes& notes = notes_[phase.config().name];
-  for (const auto& method : phase.config().methods()) notes.kind = name_of(method.info->kind);
+  for (const auto& method : phase.config().methods()) {  // a teacher leaves nothing behind
+    if (notes.kind.empty() || method.info->kind != ResultKind::kTrainingOnly)
+      notes.kind = name_of(method.info->kind);
+  }
   notes.amp = phase.dtype == DType::bf16 ? "bf16" : "off";
   notes.is_verified = !phase.config().methods().empty();
   notes.masked_compact_max_rel = phase.state().masked_compact_max_rel;

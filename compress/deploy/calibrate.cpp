@@ -4,8 +4,6 @@
 #include <cmath>
 #include <set>
 
-#include "compress/parts/fold_batch_norm.h"
-
 namespace vtrain {
 namespace {
 
@@ -133,6 +131,10 @@ std::map<int, std::vector<std::string>> places_of_values(const Network& network,
     if (const int value = trace.find(tap.value()); value >= 0) places[value].push_back(place);
   }
   return places;
+}
+
+FoldedLayer folded_layer(const Graph& graph, const Int8LayerNodes& nodes) {
+  return folded(graph, nodes);
 }
 
 std::string weight_parameter(const Graph& graph, const Int8LayerNodes& nodes) {

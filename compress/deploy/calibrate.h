@@ -9,6 +9,7 @@
 
 #include "compress/deploy/int8_kernels.h"
 #include "compress/deploy/int8_layout.h"
+#include "compress/parts/fold_batch_norm.h"
 #include "compress/parts/observers.h"
 #include "nn/network.h"
 
@@ -53,6 +54,9 @@ constexpr int64_t kFewestCalibrationImages = 16;
 /// hook can reach.
 Quantization calibrate(const Network& network, const Graph& graph, std::span<const Tensor> batches,
                        const CalibrationOptions& options = {});
+
+/// Weight and bias of a layer as its op reads them, batch norm folded in: f32, on the CPU.
+FoldedLayer folded_layer(const Graph& graph, const Int8LayerNodes& nodes);
 
 /// The parameter that holds the weight of a layer, or "" where it is computed.
 std::string weight_parameter(const Graph& graph, const Int8LayerNodes& nodes);

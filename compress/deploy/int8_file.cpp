@@ -5,6 +5,7 @@
 #include <nlohmann/json.hpp>
 #include <set>
 
+#include "compress/deploy/packed_weights.h"
 #include "compress/deploy/twin.h"
 
 namespace vtrain {
@@ -47,17 +48,20 @@ Tensors neutral(const Graph& graph, const Int8LayerNodes& nodes, const Tensor& b
   return all;
 }
 
-Json json_of(const Graph& graph, const Quantization& q, const Int8Record& record) {
+Json json_of(const Graph& graph, const Quantization& q, const Int8Record& record,
+             const Json& packed) {
   Json layers = Json::array(), values = Json::object();
   for (const QuantizedLayer& layer : q.layers) layers.push_back(layer.nodes.path);
   for (const auto& [value, type] : q.values)
     values[value_name(graph, value)] = {static_cast<double>(type.scale), type.range.low,
                                         type.range.high, type.range.zero_point};
-  return {{"range", record.range},
-          {"images", record.images},
-          {"skip", record.skip},
-          {"layers", layers},
-          {"values", values}};
+  Json json{{"range", record.range},
+            {"images", record.images},
+            {"skip", record.skip},
+            {"layers", layers},
+            {"values", values}};
+  if (!packed.empty()) json["packed"] = packed;  // files of eight bits are those of before
+  return json;
 }
 
 /// Reads one file, part by part; what does not fit is an error that names file and part.
@@ -78,6 +82,8 @@ class Int8Reader {
     const Graph empty(network);
     const Int8Layout layout = int8_layout(empty, result.record.skip);
     check_layers(layout, field<std::vector<std::string>>(json, "layers"));
+    if (json.contains("packed"))
+      unpack_weights(network, field<std::map<std::string, std::string>>(json, "packed"));
     for (const Int8LayerNodes& nodes : layout.layers)
       result.quantization.layers.push_back(layer(network, empty, nodes));
     network.load_state(file_.tensors, path_);
@@ -127,6 +133,21 @@ class Int8Reader {
     const auto [a, b] = std::ranges::mismatch(own, recorded);
     fail(str("layers on integers: expected ", a == own.end() ? "no more" : *a, ", got ",
              b == recorded.end() ? "no more" : *b, "; was it written by another version?"));
+  }
+
+  /// From then on they are as if they had a byte each.
+  void unpack_weights(Network& network, const std::map<std::string, std::string>& formats) {
+    const std::map<std::string, Tensor> state = network.state();
+    for (const auto& [path, format] : formats) {
+      const auto own = state.find(path);
+      if (own == state.end()) fail(path + ": the network has no such weight");
+      const Tensor bytes = take(path, DType::u8);
+      try {
+        file_.tensors[path] = unpack(bytes, own->second.shape(), packed_format(format));
+      } catch (const CheckpointError& error) {
+        fail(str(path, ": ", error.what()));
+      }
+    }
   }
 
   /// Takes a tensor out of the file.
@@ -228,7 +249,10 @@ class Int8Reader {
                              .range = {.low = (*found)[1].get<int64_t>(),
                                        .high = (*found)[2].get<int64_t>(),
                                        .zero_point = (*found)[3].get<int64_t>()}};
-    const CodeRange &most = code_range(scheme, 8), &r = type.range;
+    const CodeRange& r = type.range;
+    // What may have a zero point may also do without, on signed codes.
+    const bool is_signed = scheme == CodeScheme::kAffine && r.low < 0 && r.zero_point == 0;
+    const CodeRange most = code_range(is_signed ? CodeScheme::kFull : scheme, 8);
     if (!std::isnormal(type.scale) || type.scale < 0 || r.low < most.low || r.high > most.high ||
         r.low >= r.high || r.zero_point < r.low || r.zero_point > r.high)
       fail(str("value ", name, ": expected a scale above 0 and codes in ", most.low, "..",
@@ -246,10 +270,14 @@ void save_int8(const std::string& path, const Network& network, const Graph& gra
                const Quantization& q, const Int8Record& record) {
   const std::unique_ptr<Network> twin = fake_quantized(network, graph, q);
   NamedTensors file{twin->state(), {}};
+  Json packed = Json::object();
   for (const QuantizedLayer& layer : q.layers) {
     const std::string& weight = layer.weight_path;
     const Shape shape = file.tensors.at(weight).shape();
-    file.tensors[weight] = layer.quantizer.codes(layer.weight).reshape(shape);
+    const Tensor codes = layer.quantizer.codes(layer.weight).reshape(shape);
+    const std::optional<PackedFormat> format = packed_format_of(codes);
+    file.tensors[weight] = format ? pack(codes, *format) : codes;
+    if (format) packed[weight] = name_of(*format);
     file.tensors[scale_name(weight)] = layer.quantizer.scale();
     if (layer.nodes.batch_norm < 0) continue;
     for (const auto& [name, value] : neutral(graph, layer.nodes, layer.bias))
@@ -257,7 +285,7 @@ void save_int8(const std::string& path, const Network& network, const Graph& gra
     file.tensors[bias_name(weight)] = layer.bias;
   }
   for (const auto& [name, tensor] : file.tensors) {
-    if (tensor.dtype() == DType::i8) continue;
+    if (tensor.dtype() == DType::i8 || tensor.dtype() == DType::u8) continue;
     for (const double v : tensor.to_vector()) {
       if (!std::isfinite(v))
         throw Error(str(path, ": not written: ", name, " holds a value that is not finite"),
@@ -272,7 +300,7 @@ void save_int8(const std::string& path, const Network& network, const Graph& gra
                                         {"crop_pct", network.preprocessing.crop_pct},
                                         {"interpolation", network.preprocessing.interpolation}}
                                        .dump();
-  file.metadata["int8"] = json_of(graph, q, record).dump();
+  file.metadata["int8"] = json_of(graph, q, record, packed).dump();
   write_safetensors(path, file);
 }
 

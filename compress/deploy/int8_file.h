@@ -24,13 +24,15 @@ struct Int8Network {
 };
 
 /// Writes one safetensors file, whole or not at all:
-///   X.weight        i8 codes of each layer on integers, in the parameter's shape
+///   X.weight        i8 codes of each layer on integers, in the parameter's shape; u8 bytes
+///                   (packed_weights.h) where four bits and less hold them
 ///   X.weight_scale  f32 (O), or (1)
 ///   X.folded_bias   f32 (O), where a batch norm was folded in; the norm itself is left out
 ///   all other parameters as in a weights file
-/// and in the metadata, beside the architecture record, "int8": the record, the layers, and scale
-/// and codes of every value that is kept as codes, by the scope of the op that makes it.
-/// `quantization` is of `network` and `graph`. Throws IoError, and Error for what is not finite.
+/// and in the metadata, beside the architecture record, "int8": the record, the layers, how weights
+/// are packed, and scale and codes of every value that is kept as codes, by the scope of the op
+/// that makes it. `quantization` is of `network` and `graph`. Throws IoError, and Error for what is
+/// not finite.
 void save_int8(const std::string& path, const Network& network, const Graph& graph,
                const Quantization& quantization, const Int8Record& record);
 

@@ -154,6 +154,11 @@ ValueRange Observer::range() const {
   return range_;
 }
 
+void Observer::restore(const ValueRange& range) {
+  range_ = range;
+  has_seen_ = true;
+}
+
 void Observer::state(Archive& archive, const std::string& name) {
   archive(name + ".low", range_.low)(name + ".high", range_.high)(name + ".has_seen", has_seen_);
 }

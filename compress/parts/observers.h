@@ -51,6 +51,8 @@ class Observer {
   bool has_seen() const { return has_seen_; }
   /// Throws Error before the first batch.
   ValueRange range() const;
+  /// Goes on from a range that was seen before.
+  void restore(const ValueRange& range);
   /// Saves or loads what it has seen, under names that begin with `name`.
   void state(Archive& archive, const std::string& name);
 
