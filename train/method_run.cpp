@@ -3,6 +3,8 @@
 #include <algorithm>
 #include <set>
 
+#include "tensor/ops/indexing.h"
+
 namespace vtrain {
 
 std::vector<Parameter> PhaseState::parameters() const {
@@ -119,6 +121,11 @@ Edit MethodRun::edit() {
                      std::max(state_.masked_compact_max_rel, difference);
                },
            .follow = state_.follow_cut}};
+}
+
+void MethodRun::cut(Parameter helper, int axis, const std::vector<int64_t>& keep) {
+  helper.replace(kept(helper.value(), axis, keep));
+  state_.follow_cut(helper, axis, keep);
 }
 
 void MethodRun::log(std::string_view name, double value) {

@@ -93,7 +93,15 @@ class Phase {
   NamedTensors weights();
   void load_weights(const NamedTensors& file, const std::string& from);
 
+  /// One training pass over noise, up to the losses that the methods put together, at the first and
+  /// at the last epoch: what cannot work together there is refused before any image is read. For a
+  /// dry run; methods have not started.
+  void try_losses();
+
   std::vector<std::string> describe_hooks() const;
+  /// "l1_filters (dense-smaller), kd (training-only)": in the order in which they act; "" if there
+  /// are none.
+  std::string describe_methods() const;
   PhaseState& state() { return state_; }
 
   RunningMeans means;        // of this epoch

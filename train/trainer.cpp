@@ -3,6 +3,8 @@
 #include <sys/resource.h>
 #include <unistd.h>
 
+#include <algorithm>
+#include <array>
 #include <chrono>
 #include <cmath>
 #include <nlohmann/json.hpp>
@@ -32,6 +34,50 @@ using Clock = std::chrono::steady_clock;
 
 double seconds_since(Clock::time_point start) {
   return std::chrono::duration<double>(Clock::now() - start).count();
+}
+
+/// What a phase leaves behind, in the words of ResultKind: what it began with and what its methods
+/// add. Only a network that nothing has made smaller is "training-only".
+std::string kind_of(const PhaseConfig& config, const std::string& before) {
+  std::string kind = before;
+  for (const auto& [info, method] : config.methods()) {
+    const std::string own = name_of(info->kind);
+    const bool only_trains = info->kind == ResultKind::kTrainingOnly;
+    if (kind.find(own) != std::string::npos || (only_trains && !kind.empty())) continue;
+    const bool adds = !kind.empty() && kind != name_of(ResultKind::kTrainingOnly);
+    kind = adds ? str(kind, " + ", own) : own;
+  }
+  return kind;
+}
+
+/// Lines of Hooks::describe put together, in the order of slots: "mask: magnitude at
+/// features.4.weight and 3 more".
+std::vector<std::string> by_slot(const std::vector<std::string>& hooks) {
+  std::vector<std::pair<std::string, int64_t>> groups;  // the first line, and how many more
+  const auto until_place = [](const std::string& line) {
+    return line.substr(0, line.find(" at "));
+  };
+  for (const std::string& line : hooks) {
+    const auto same = std::ranges::find_if(
+        groups, [&](const auto& group) { return until_place(group.first) == until_place(line); });
+    if (same == groups.end()) {
+      groups.emplace_back(line, 0);
+    } else {
+      ++same->second;
+    }
+  }
+  constexpr std::array kSlots{Slot::kStructure, Slot::kMask, Slot::kReparameterise, Slot::kQuantize,
+                              Slot::kCompute};
+  std::ranges::stable_sort(groups, {}, [&](const auto& group) {  // taps last
+    return std::ranges::find_if(kSlots,
+                                [&](Slot slot) { return group.first.starts_with(name_of(slot)); }) -
+           kSlots.begin();
+  });
+  std::vector<std::string> lines;
+  lines.reserve(groups.size());
+  for (const auto& [line, more] : groups)
+    lines.push_back(more == 0 ? line : str(line, " and ", more, " more"));
+  return lines;
 }
 
 /// One run of one recipe: its folder, its files, and how far it has come. What a phase needs from
@@ -174,7 +220,8 @@ void Trainer::finish_phase(Phase& phase) {
   phase.finish();
   phase.network().save((folder_ / (phase.config().name + ".safetensors")).string());
   PhaseNotes& notes = notes_[phase.config().name];
-  for (const auto& method : phase.config().methods()) notes.kind = name_of(method.info->kind);
+  const auto before = notes_.find(phase.config().from);
+  notes.kind = kind_of(phase.config(), before == notes_.end() ? "" : before->second.kind);
   notes.amp = phase.dtype == DType::bf16 ? "bf16" : "off";
   notes.is_verified = !phase.config().methods().empty();
   notes.masked_compact_max_rel = phase.state().masked_compact_max_rel;
@@ -323,6 +370,9 @@ std::unique_ptr<Phase> Trainer::make_phase() {
                      human_count(static_cast<double>(graph.macs())), " MACs, ",
                      phase->steps_per_epoch(), " steps an epoch, ", num_threads(), " threads, ",
                      name_of(phase->dtype)));
+  const std::string methods = phase->describe_methods();
+  if (!methods.empty()) progress_.note(str("methods, as they act: ", methods));
+  for (const std::string& line : by_slot(phase->describe_hooks())) progress_.note("  " + line);
   return phase;
 }
 
@@ -410,7 +460,10 @@ std::vector<std::string> dry_run(const Experiment& experiment) {
     Phase phase(experiment, config, open_data(config, experiment.seed), {});
     lines.push_back(str("phase ", config.name, ": ", config.model));
     lines.push_back(model_table(phase.network(), Graph(phase.network())));
+    const std::string methods = phase.describe_methods();
+    if (!methods.empty()) lines.push_back("methods, as they act: " + methods);
     for (const std::string& hook : phase.describe_hooks()) lines.push_back("  " + hook);
+    if (config.methods().size() > 1) phase.try_losses();
   }
   return lines;
 }

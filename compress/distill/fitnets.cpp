@@ -91,6 +91,7 @@ class FitNets final : public Method {
       throw RecipeError(str(place_, ".regressor: none: expected equal shapes, got ", from.shape,
                             " at ", guided_, " and ", to.shape, " at ", hint_));
     }
+    follow_cuts(run, from);
     learner_ = run.tap(from.place);
     target_ = to.place;
     teach_->watch(target_);
@@ -140,6 +141,20 @@ class FitNets final : public Method {
     } catch (const Error& error) {
       throw RecipeError(str(place_, ".", key, ": ", error.what()));
     }
+  }
+
+  /// Another method may cut the channels that are learned from.
+  void follow_cuts(Run& run, const Feature& from) {
+    run.follow_cuts([this, &run, with = from.cut_with](const Parameter& p, int axis,
+                                                       const std::vector<int64_t>& keep) {
+      if (p.path() != with.first || axis != with.second) return;
+      if (!regressor_) {
+        throw RecipeError(str(place_,
+                              ".regressor: none: expected equal shapes, but another method ",
+                              "cuts channels of ", guided_));
+      }
+      run.cut(regressor_->weight(), 1, keep);
+    });
   }
 
   /// Divides the student's parameters into what the guided module is computed from and the rest.

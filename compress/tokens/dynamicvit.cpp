@@ -27,6 +27,7 @@
 #include "autograd/losses.h"
 #include "autograd/normalize.h"
 #include "autograd/shape.h"
+#include "compress/parts/feature.h"
 #include "compress/parts/gumbel.h"
 #include "compress/parts/token_select.h"
 #include "compress/registry.h"
@@ -300,6 +301,10 @@ class DynamicVit final : public Method {
     dim_ = positions.value().dim(2);
     num_special_ = 1;
     patches_ = positions.value().dim(1) - num_special_;
+    if (const int64_t left = feature_at(net, "norm").shape[1] - num_special_; left != patches_) {
+      refuse(str("expected a network that keeps its ", patches_,
+                 " patch tokens to the end, got one that has ", left, " behind its last block"));
+    }
     ratio_is_given_ = counts_.empty();
     if (ratio_is_given_)
       counts_ = keep_counts(patches_, keep_ratio_, static_cast<int64_t>(at_.size()));
