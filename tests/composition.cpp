@@ -62,6 +62,11 @@ phases:
 )";
 constexpr size_t kBefore = 2;  // phases whose weights are there, untrained
 
+using KnobsByModel = std::map<TinyModel, std::optional<std::string>>;
+std::map<std::string, KnobsByModel>& all_knobs() {
+  static std::map<std::string, KnobsByModel> all;
+  return all;
+}
 
 std::string phase_name(size_t i) { return str("phase", i + 1); }
 
@@ -71,14 +76,14 @@ Experiment experiment_of(const MethodPlan& plan, TinyModel model) {
       "+model.name=" + name_of(model), "+phases.large.model.name=" + name_of(model) + "_large",
       // Four steps in all: two epochs of two, or two phases of two epochs of one. A moving average
       // goes along in the first case only, so that both are seen.
-      str("data.limit=", is_one_phase ? 20 : 10),
-      str("ema.decay=", is_one_phase ? "0.5" : "null"),
+      str("data.limit=", is_one_phase ? 20 : 10), str("ema.decay=", is_one_phase ? "0.5" : "null"),
       model == TinyModel::kCnn ? "optim={name: sgd, lr: 0.05, momentum: 0.9, weight_decay: 1.0e-3}"
                                : "optim={name: adamw, lr: 1.0e-3, weight_decay: 0.05}"};
   for (size_t i = 0; i < plan.size(); ++i) {
     std::string methods;
     for (const std::string& method : plan[i])
-      methods += str(methods.empty() ? "" : ", ", method, ": ", knobs_of(method, model).value_or("{}"));
+      methods +=
+          str(methods.empty() ? "" : ", ", method, ": ", knobs_of(method, model).value_or("{}"));
     overrides.push_back(str("+phases.", phase_name(i), "={from: ",
                             i == 0 ? "dense" : phase_name(i - 1), ", compress: {", methods, "}}"));
   }
@@ -208,6 +213,20 @@ std::map<std::string, std::vector<double>> run_plan(const MethodPlan& plan, Tiny
 }
 
 }  // namespace
+
+TinyKnobs::TinyKnobs(const std::string& method, std::optional<std::string> cnn,
+                     std::optional<std::string> vit) {
+  all_knobs()[method] = {{TinyModel::kCnn, std::move(cnn)}, {TinyModel::kVit, std::move(vit)}};
+}
+
+std::optional<std::string> knobs_of(const std::string& method, TinyModel model) {
+  const auto found = all_knobs().find(method);
+  if (found == all_knobs().end())
+    throw Error(
+        str("methods are tried with each other: add a TinyKnobs line (tests/composition.h) ",
+            "for ", method, " to its test"));
+  return found->second.at(model);
+}
 
 std::string name_of(TinyModel model) {
   return model == TinyModel::kCnn ? "test_tiny_cnn" : "test_tiny_vit";

@@ -16,9 +16,15 @@ std::string text_of(const MethodPlan& plan);  // "l1_filters + kd", "ssl -> kd"
 enum class TinyModel { kCnn, kVit };
 std::string name_of(TinyModel model);
 
-/// Knobs of a method for phases of two epochs, of one or two steps, on a tiny network, as flow YAML.
-/// nullopt: the method has nothing to do on such a network and refuses it. Throws Error for a method
-/// that composition_knobs.cpp does not list.
+/// Knobs of a method for phases of two epochs, of one or two steps, on a tiny network, as flow
+/// YAML; nullopt: the method has nothing to do on such a network and refuses it. A method's own
+/// test registers them with a constant of this type.
+class TinyKnobs {
+ public:
+  TinyKnobs(const std::string& method, std::optional<std::string> cnn,
+            std::optional<std::string> vit);
+};
+/// Throws Error for a method whose test registers none.
 std::optional<std::string> knobs_of(const std::string& method, TinyModel model);
 
 /// Trains a plan to its end, four steps in all, from an untrained network that is also the teacher

@@ -6,11 +6,18 @@
 #include <map>
 #include <set>
 
+#include "tests/composition.h"
 #include "tests/compress/distill/checks.h"
 #include "tests/train/test_phase.h"
 
 namespace vtrain {
 namespace {
+
+const TinyKnobs tiny_knobs(
+    "fitnets",
+    "{teacher: dense, guided: features.2, hint: features.2, hint_epochs: 1, decay_from: 0}",
+    "{teacher: dense, guided: blocks.0, hint: blocks.0, regressor: none, hint_epochs: 1, "
+    "decay_from: 0}");
 
 using doctest::Approx;
 
