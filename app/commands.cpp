@@ -10,6 +10,7 @@
 #include <sstream>
 
 #include "app/export_int8.h"
+#include "app/method_pages.h"
 #include "app/new_method.h"
 #include "compress/deploy/int8_file.h"
 #include "compress/deploy/onnx.h"
@@ -21,6 +22,7 @@
 #include "tensor/parallel.h"
 #include "train/environment.h"
 #include "train/evaluate.h"
+#include "train/files.h"
 #include "train/plugin.h"
 #include "train/report.h"
 #include "train/table.h"
@@ -29,8 +31,8 @@
 namespace vtrain {
 namespace {
 
-constexpr const char* kVerbs[] = {"train", "eval", "bench",  "export",
-                                  "check", "list", "import", "new"};
+constexpr const char* kVerbs[] = {"train", "eval",   "bench", "export", "check",
+                                  "list",  "import", "new",   "docs"};
 
 /// "recipes/deit_dynamicvit.yaml" -> "deit_dynamicvit": the name of its run folder.
 std::string stem(const std::string& path) { return std::filesystem::path(path).stem().string(); }
@@ -350,6 +352,21 @@ std::vector<std::string> with_verb(std::vector<std::string> arguments) {
   return arguments;
 }
 
+/// Writes docs/methods/, and removes pages of methods that are no more.
+ExitCode write_method_pages(const std::string& root, const std::string& out) {
+  const std::filesystem::path folder =
+      out.empty() ? std::filesystem::path(root) / "docs" / "methods" : std::filesystem::path(out);
+  const std::map<std::string, std::string> pages = method_pages(root);
+  std::filesystem::create_directories(folder);
+  for (const auto& entry : std::filesystem::directory_iterator(folder)) {
+    const std::string name = entry.path().filename().string();
+    if (name.ends_with(".md") && !pages.contains(name)) std::filesystem::remove(entry.path());
+  }
+  for (const auto& [name, text] : pages) write_file_atomically((folder / name).string(), text);
+  std::cout << "wrote " << pages.size() << " pages to " << folder.string() << '\n';
+  return ExitCode::kDone;
+}
+
 ExitCode new_method(const NewMethod& wanted) {
   const std::vector<std::string> files = write_new_method(wanted);
   for (const std::string& file : files) std::cout << "wrote " << file << '\n';
@@ -517,6 +534,13 @@ int run_command(int argc, char** argv) {
       ->capture_default_str();
   new_app->add_option("--folder", wanted.folder, "where to write")->capture_default_str();
   new_app->callback([&] { code = new_method(wanted); });
+
+  CLI::App* const docs_app = app.add_subcommand(
+      "docs", "write docs/methods/: a page for every method, from its source and its knobs");
+  std::string root = ".", pages;
+  docs_app->add_option("--root", root, "vtrain's tree")->capture_default_str();
+  docs_app->add_option("--out", pages, "the folder to write; else docs/methods of the tree");
+  docs_app->callback([&] { code = write_method_pages(root, pages); });
 
   try {
     std::vector<std::string> arguments(argv + 1, argv + argc);

@@ -19,9 +19,10 @@ namespace fs = std::filesystem;
 
 constexpr std::array kFamilies{"prune", "quant", "distill", "vit", "tokens"};
 // What C++ keeps for itself, among words that a method could be called by.
-constexpr std::array kReserved{"auto",   "class", "delete", "default", "double", "dynamic", "export",
-                               "extern", "float", "new",    "private", "public", "register", "static",
-                               "switch", "this",  "union",  "virtual", "void",   "while"};
+constexpr std::array kReserved{"auto",    "class",  "delete",   "default", "double",
+                               "dynamic", "export", "extern",   "float",   "new",
+                               "private", "public", "register", "static",  "switch",
+                               "this",    "union",  "virtual",  "void",    "while"};
 
 /// "sparse_vd" -> "SparseVd"
 std::string pascal_case(const std::string& name) {
@@ -43,14 +44,15 @@ void check(const NewMethod& wanted) {
   static const std::regex identifier("[a-z][a-z0-9]*(_[a-z0-9]+)*");
   const bool is_reserved = std::ranges::find(kReserved, name) != kReserved.end();
   if (!std::regex_match(name, identifier) || is_reserved) {
-    throw RecipeError(str(name, ": expected a name in lower case such as sparse_vd: letters, digits ",
+    throw RecipeError(str(name,
+                          ": expected a name in lower case such as sparse_vd: letters, digits ",
                           "and single underscores, no word of C++"));
   }
   if (const MethodInfo* const taken = find_method(name))
     throw RecipeError(str(name, ": is taken, by ", taken->file));
   if (std::ranges::find(kFamilies, wanted.family) == kFamilies.end()) {
-    throw RecipeError(str("--family ", wanted.family,
-                          ": expected one of prune, quant, distill, vit, tokens"));
+    throw RecipeError(
+        str("--family ", wanted.family, ": expected one of prune, quant, distill, vit, tokens"));
   }
 }
 
@@ -106,7 +108,8 @@ std::vector<std::string> write_new_method(const NewMethod& wanted) {
   const std::vector<NewFile> files = files_of(wanted);
   for (const NewFile& file : files) {
     if (fs::exists(folder / file.path))
-      throw RecipeError(str((folder / file.path).string(), ": is there already; nothing is written"));
+      throw RecipeError(
+          str((folder / file.path).string(), ": is there already; nothing is written"));
   }
   std::vector<std::string> paths;
   for (const NewFile& file : files) {

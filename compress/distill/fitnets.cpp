@@ -3,11 +3,13 @@
 //
 // First the lower part of the student learns, through a regressor r that is thrown away, to predict
 // a middle layer of the teacher; then the whole student learns labels and the teacher's classes:
-//   hint stage:     L = 1/2 mean (u_h - r(v_g))^2     u_h (N, C_h, H_h, W_h), v_g (N, C_g, H_g,
-//   W_g) student stage:  L = CE + lambda(e) KL(p_t || p_s), both softened by T, epochs e counted
-//   from 0 lambda(e) = lambda_start - (lambda_start - lambda_end) (e - s + 1) / (S - s + 1), s <= e
-//   < S;
-//               lambda_start before s = decay_from, lambda_end from S = decay_to on, at least 0
+//   hint stage:    L = 1/2 mean (u_h - r(v_g))^2
+//                  u_h (N, C_h, H_h, W_h) of the teacher, v_g (N, C_g, H_g, W_g) of the student
+//   student stage: L = CE + lambda(e) KL(p_t || p_s), both softened by T
+//                  epochs e counted from 0, s = decay_from, S = decay_to:
+//   lambda(e) = lambda_start                                                         e < s
+//             = lambda_start - (lambda_start - lambda_end) (e - s + 1) / (S - s + 1) s <= e < S
+//             = lambda_end                                                           S <= e
 //
 // The first `hint_epochs` of the phase are the hint stage. A recipe that wants another optimizer or
 // schedule for each stage writes two phases, the first all hint (hint_epochs: its epochs), the

@@ -9,11 +9,11 @@
 //   z      = gelu(linear(norm(x)))                         (N, P, C)
 //   local  = z[..., :C/2]     global = sum_p z[..., C/2:] m / sum_p m
 //   pi     = log_softmax(mlp([local, global]))             (N, P, 2), entry 0 keeps
-//   train: m <- m * gumbel(pi)                             eval: keep the k_s = int(P rho^s)
-//   highest pi_0
+//   train: m <- m * gumbel(pi)
+//   eval:  keep the k_s = int(P rho^s) tokens of highest pi_0
 // Loss, t the teacher, f the tokens behind the last norm:
-//   L = l_cls CE + l_kl KL(p_t || p) + l_distill mean over kept tokens of (f - f_t)^2 + l_ratio
-//   mean_s mean_n (mean_p m_s - rho^s)^2
+//   L = l_cls CE + l_kl KL(p_t || p) + l_distill mean over kept tokens of (f - f_t)^2
+//       + l_ratio mean_s mean_n (mean_p m_s - rho^s)^2
 //
 // Where we differ from the authors' code: the masked softmax has no epsilon and takes its maximum
 // over kept keys (knobs mask_eps and mask_max bring theirs back); kept tokens keep their order; one

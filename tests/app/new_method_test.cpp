@@ -1,6 +1,6 @@
 // `vtrain new method` writes a method that is complete: what it writes is the worked example, which
-// is built and tested with the tree, under another name. tests/app/plugin_test.cpp compiles and runs
-// what it writes outside the tree.
+// is built and tested with the tree, under another name. tests/app/plugin_test.cpp compiles and
+// runs what it writes outside the tree.
 #include <doctest/doctest.h>
 
 #include <filesystem>
@@ -48,7 +48,8 @@ TEST_CASE("new method: in the tree it writes the three files of the worked examp
   check_file("tests/compress/quant/soft_zeros_test.cpp", "tests/compress/prune/example_test.cpp");
   const std::string source = file_content(folder / "compress/quant/soft_zeros.cpp");
   CHECK(source.find("class SoftZeros final : public Method") != std::string::npos);
-  CHECK(source.find("Registered<SoftZeros> registered(\"soft_zeros\"") != std::string::npos);
+  CHECK(source.find("const Registered<SoftZeros> registered(") != std::string::npos);
+  CHECK(source.find("\"soft_zeros\", \"arXiv:1506.02626\"") != std::string::npos);
 }
 
 TEST_CASE("new method: bad names, families and files that are there are refused, exit 2") {

@@ -36,8 +36,14 @@ std::vector<std::string> missing_headers(const fs::path& include) {
 /// The command line of a small run of the recipe that `vtrain new method` writes.
 std::vector<std::string> small_run(const std::string& plugin, const std::string& recipe,
                                    const std::string& out) {
-  return {"--plugin", plugin, recipe, "data={name: synthetic, batch_size: 8, limit: 24, val: 0.3}",
-          "phases.dense.train.epochs=1", "threads=1", "amp=off", "out.dir=" + out};
+  return {"--plugin",
+          plugin,
+          recipe,
+          "data={name: synthetic, batch_size: 8, limit: 24, val: 0.3}",
+          "phases.dense.train.epochs=1",
+          "threads=1",
+          "amp=off",
+          "out.dir=" + out};
 }
 
 /// A copy of a file with `from` replaced by `to`, of the same length.
@@ -74,8 +80,8 @@ TEST_CASE(
   const ProcessResult written =
       run_program(installed, {"new", "method", "soft_zeros", "--folder", project});
   REQUIRE_MESSAGE(written.exit_code == 0, written.errors);
-  run_cmake({"-G", "Ninja", "-S", project, "-B", project + "/build", "-DCMAKE_PREFIX_PATH=" + prefix,
-             "-DCMAKE_BUILD_TYPE=Debug"});  // compiles faster
+  run_cmake({"-G", "Ninja", "-S", project, "-B", project + "/build",
+             "-DCMAKE_PREFIX_PATH=" + prefix, "-DCMAKE_BUILD_TYPE=Debug"});  // compiles faster
   run_cmake({"--build", project + "/build"});
   const std::string plugin = project + "/build/libmethods.so";
 
@@ -94,7 +100,8 @@ TEST_CASE(
   check_refused({folder / "text.so"}, "expected a shared library (ELF)");
   put_file(folder / "other.so", "\177ELF and no word of vtrain");
   check_refused({folder / "other.so"}, "is no plug-in of vtrain");
-  copy_with(plugin, folder / "old.so", "vtrain plug-in for: vtrain 0.", "vtrain plug-in for: vtrain 9.");
+  copy_with(plugin, folder / "old.so", "vtrain plug-in for: vtrain 0.",
+            "vtrain plug-in for: vtrain 9.");
   check_refused({folder / "old.so"}, "was built for vtrain 9.");
   const std::string bytes = file_content(plugin);
   const size_t stamp = bytes.find("vtrain plug-in for: ");  // and no library around it
