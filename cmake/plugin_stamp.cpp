@@ -4,6 +4,5 @@
 
 extern "C" {
 extern const char vtrain_plugin_stamp[];
-[[gnu::used, gnu::visibility("default")]] const char vtrain_plugin_stamp[] =
-    VTRAIN_PLUGIN_STAMP_BEGIN VTRAIN_PLUGIN_STAMP;
+[[gnu::used]] const char vtrain_plugin_stamp[] = VTRAIN_PLUGIN_STAMP_BEGIN VTRAIN_PLUGIN_STAMP;
 }

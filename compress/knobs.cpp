@@ -10,8 +10,8 @@ namespace {
 constexpr const char* kSection = "method";
 constexpr const char* kRequired = "required";  // what Recipe::required_text gives as the default
 
-/// What the constructor reads when these values are set. It may refuse them: what it asked for until
-/// then counts.
+/// What the constructor reads when these values are set. It may refuse them: what it asked for
+/// until then counts.
 std::vector<KeyInfo> declared_with(const MethodInfo& method,
                                    const std::map<std::string, std::string>& values) {
   std::string knobs;

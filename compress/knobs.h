@@ -13,8 +13,9 @@ struct Knob {
   std::string only_with;  // "mode: joint" if it is read in that case alone; "": always
 };
 
-/// The knobs of a method in the order in which its constructor reads them, found by constructing it:
-/// with nothing set but what it requires, and once for every other value of each choice and flag.
+/// The knobs of a method in the order in which its constructor reads them, found by constructing
+/// it: with nothing set but what it requires, and once for every other value of each choice and
+/// flag.
 std::vector<Knob> knobs_of(const MethodInfo& method);
 
 }  // namespace vtrain

@@ -497,9 +497,14 @@ void Phase::load_weights(const NamedTensors& file, const std::string& from) {
   }
 }
 
+bool Phase::is_settled() const {
+  return std::ranges::all_of(methods_, [](const Attached& a) { return a.method->is_settled(); });
+}
+
 NamedTensors Phase::weights() {
   const Ema::Applied applied(ema_.get());
   NamedTensors file;
+  file.metadata["architecture"] = state_.network->architecture().to_json();
   for (const auto& [name, tensor] : state_.network->state())
     file.tensors["network." + name] = tensor.clone();
   for (const auto& [path, helper] : state_.helpers) {

@@ -89,7 +89,10 @@ class Phase {
   /// Checkpoint content under prefixes "network.", "helper.", "optimizer.", "ema.".
   void save(NamedTensors& file) const;
   void load(const NamedTensors& file, const std::string& from);
-  /// Weights alone (EMA where there is one), to come back to the best.
+  /// Whether every method has reached what it was asked for.
+  bool is_settled() const;
+  /// Weights alone (EMA where there is one), to come back to the best, and the architecture record
+  /// they belong to.
   NamedTensors weights();
   void load_weights(const NamedTensors& file, const std::string& from);
 

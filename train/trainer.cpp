@@ -97,6 +97,7 @@ class Trainer {
   void remove_unfinished_files() const;
   bool train_phase(Phase& phase);
   void end_epoch(Phase& phase);
+  void keep_if_best(Phase& phase, double top1);
   void finish_phase(Phase& phase);
   void note_bad_images(const Phase& phase);
   void save_checkpoint(const Phase* phase);
@@ -204,16 +205,25 @@ void Trainer::end_epoch(Phase& phase) {
   phase.means.clear();
   ++phase.epoch;
   phase.step_in_epoch = 0;
-  if (e_.use_best && val->top1_percent > phase.best_top1) {
-    phase.best_top1 = val->top1_percent;
-    write_safetensors((folder_ / "ckpt" / "best").string(), phase.weights());
-  }
+  if (e_.use_best) keep_if_best(phase, val->top1_percent);
   if (phase.epoch % e_.checkpoint_epochs == 0 && phase.epoch < phase.config().epochs)
     save_checkpoint(&phase);
 }
 
+void Trainer::keep_if_best(Phase& phase, double top1) {
+  if (!phase.is_settled()) return;
+  const std::string best = (folder_ / "ckpt" / "best").string();
+  // Before a cut it was another network, to which there is no way back.
+  const bool has_best =
+      phase.best_top1 >= 0 && read_safetensors_metadata(best).at("architecture") ==
+                                  phase.network().architecture().to_json();
+  if (has_best && top1 <= phase.best_top1) return;
+  phase.best_top1 = top1;
+  write_safetensors(best, phase.weights());
+}
+
 void Trainer::finish_phase(Phase& phase) {
-  if (e_.use_best) {
+  if (e_.use_best && phase.best_top1 >= 0) {
     const std::string best = (folder_ / "ckpt" / "best").string();
     phase.load_weights(read_safetensors(best), best);
   }

@@ -95,6 +95,8 @@ class Ssl final : public Method {
     if (done >= until_ * static_cast<double>(step.run().epochs()) - 1e-9) cut(step.run());
   }
 
+  bool is_settled() const override { return is_cut_; }
+
   void finish(Run& run) override {
     cut(run);
     run.report("filters", str(removed_, " of ", filters_, " cut"));

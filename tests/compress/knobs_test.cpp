@@ -10,8 +10,8 @@ namespace vtrain {
 namespace {
 
 const Knob* find(const std::vector<Knob>& knobs, const std::string& address) {
-  const auto found = std::ranges::find_if(
-      knobs, [&](const Knob& knob) { return knob.key.address == address; });
+  const auto found =
+      std::ranges::find_if(knobs, [&](const Knob& knob) { return knob.key.address == address; });
   return found == knobs.end() ? nullptr : &*found;
 }
 
