@@ -152,9 +152,10 @@ void check_files(Network& network, const TemporaryFolder& folder, const std::str
                             .channels_last();
   CHECK(Network::load(folder / file)->logits(images).to_vector() ==
         network.logits(images).to_vector());
-  const std::string onnx = folder / "network.onnx";
-  put_file(onnx, onnx_bytes(onnx_of(network)));
-  check_onnx(network, onnx);
+  const std::string path = folder / "network.onnx";
+  const OnnxFile onnx = onnx_of(network);
+  put_file(path, onnx_bytes(onnx));
+  check_onnx(onnx, path);
 }
 
 /// What the method says it leaves is there.

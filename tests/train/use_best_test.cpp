@@ -37,11 +37,11 @@ TEST_CASE("use best: epochs before the last round of pruning are not kept") {
   CHECK(result.output.find("pruned: zeros: 90.00 % of") != std::string::npos);
 }
 
-TEST_CASE("use best: a network that was cut in the middle of a phase keeps the best behind the cut") {
+TEST_CASE(
+    "use best: a network that was cut in the middle of a phase keeps the best behind the cut") {
   const ProcessResult result =
-      run_best("vgg28_ssl.yaml",
-               {"phases.pruned.train.epochs=3", "phases.pruned.optim.lr=0.05",
-                "phases.pruned.compress.ssl={lambda_filters: 60, until: 0.4}"});
+      run_best("vgg28_ssl.yaml", {"phases.pruned.train.epochs=3", "phases.pruned.optim.lr=0.05",
+                                  "phases.pruned.compress.ssl={lambda_filters: 60, until: 0.4}"});
   CHECK_MESSAGE(result.exit_code == 0, result.errors);
   CHECK(result.output.find("pruned: filters: ") != std::string::npos);
   CHECK(result.output.find("pruned: filters: 0 of") == std::string::npos);
