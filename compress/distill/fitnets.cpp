@@ -178,9 +178,15 @@ class FitNets final : public Method {
 
   /// (): mean (u_h - r(v_g))^2, in f32.
   Variable distance(const Pass& pass) {
-    const Variable v = learner_.value();
-    return mean_squared_error(cast(regressor_ ? (*regressor_)(v, pass) : v, DType::f32),
-                              Variable(teach_->value(target_)));
+    const Variable v = regressor_ ? (*regressor_)(learner_.value(), pass) : learner_.value();
+    const Tensor& u = teach_->value(target_);
+    if (v.value().shape() != u.shape()) {  // tokens that another method takes away in training
+      throw RecipeError(
+          str(place_, ".guided: ", guided_, " gives ", v.value().shape(), " in training, ", hint_,
+              " of the teacher ", u.shape(),
+              "; does another method of the phase change how many tokens there are?"));
+    }
+    return mean_squared_error(cast(v, DType::f32), Variable(u));
   }
 
   std::string teacher_;

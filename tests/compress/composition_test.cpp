@@ -10,7 +10,8 @@
 #include <doctest/doctest.h>
 
 #include <algorithm>
-#include <set>
+#include <span>
+#include <string>
 
 #include "compress/registry.h"
 #include "train/phase.h"
@@ -34,16 +35,37 @@ struct Refusal {
   const char *first, *second, *reason;
 };
 
-/// The first leaves a network that the second cannot start from, which a dry run cannot see.
-const Refusal kRefusalsInTurn[] = {
-    {"dynamicvit", "dynamicvit",
-     "expected a network that keeps its 16 patch tokens to the end, got one that has 8"},
+/// Refused in one phase by a rule of the first method's own.
+const Refusal kRefusals[] = {
+    {"fitnets", "tome", "does another method of the phase change how many tokens there are?"},
 };
 
-const Refusal* refusal_in_turn(const std::string& a, const std::string& b) {
+/// The first leaves a network that the second cannot start from, which a dry run cannot see.
+const Refusal kRefusalsInTurn[] = {
+    {"dynamicvit", "dynamicvit", "expected a network that keeps its 16 patch tokens to the end"},
+    {"tome", "dynamicvit", "expected a network that keeps its 16 patch tokens to the end"},
+    {"tome", "tome", "has a part of an earlier phase"},
+    {"tome", "fitnets", "none: expected equal shapes"},
+};
+
+/// nullptr: nobody says that the two do not fit.
+const Refusal* find(std::span<const Refusal> refusals, const std::string& a, const std::string& b) {
   const auto found = std::ranges::find_if(
-      kRefusalsInTurn, [&](const Refusal& r) { return a == r.first && b == r.second; });
-  return found == std::end(kRefusalsInTurn) ? nullptr : found;
+      refusals, [&](const Refusal& r) { return a == r.first && b == r.second; });
+  return found == refusals.end() ? nullptr : &*found;
+}
+
+/// What was thrown, so that the next pair is tried too.
+template <class Run>
+std::string refusal_by(const Run& run) {
+  try {
+    run();
+    return "";
+  } catch (const RecipeError& refused) {
+    return refused.what();
+  } catch (const std::exception& error) {
+    return str("no refusal, but an error: ", error.what());
+  }
 }
 
 /// Those that have something to do on such a network.
@@ -70,15 +92,18 @@ void check_pairs_in_one_phase(TinyModel model) {
       if (a >= b) continue;  // the other order is trained below
       CAPTURE(a);
       CAPTURE(b);
-      const std::string said = refusal_of({{a, b}}, model), reversed = refusal_of({{b, a}}, model);
-      CHECK(said.empty() == reversed.empty());
-      if (!said.empty()) {
-        CAPTURE(said);
+      const std::string said = refusal_by([&] { dry_run_of({{a, b}}, model); });
+      CAPTURE(said);
+      CHECK(said == refusal_by([&] { dry_run_of({{b, a}}, model); }));
+      if (const Refusal* const own = find(kRefusals, a, b)) {
+        CHECK(said.find(own->reason) != std::string::npos);
+      } else if (!said.empty()) {
         CHECK(is_refusal(said, a, b));
-        CHECK(is_refusal(reversed, a, b));
-        continue;
+      } else {
+        CHECK(refusal_by([&] {
+                CHECK(check_plan({{a, b}}, model) == train_plan({{b, a}}, model));
+              }) == "");
       }
-      CHECK(check_plan({{a, b}}, model) == train_plan({{b, a}}, model));
     }
   }
 }
@@ -89,12 +114,13 @@ void check_pairs_in_turn(TinyModel model) {
     for (const std::string& b : names) {
       const MethodPlan plan = {{a}, {b}};
       CAPTURE(text_of(plan));
-      REQUIRE(refusal_of(plan, model) == "");
-      if (const Refusal* const wanted = refusal_in_turn(a, b)) {
-        CHECK_THROWS_WITH_AS(train_plan(plan, model), doctest::Contains(wanted->reason),
-                             RecipeError);
+      CHECK(refusal_of(plan, model) == "");
+      const std::string said = refusal_by([&] { check_plan(plan, model); });
+      CAPTURE(said);
+      if (const Refusal* const wanted = find(kRefusalsInTurn, a, b)) {
+        CHECK(said.find(wanted->reason) != std::string::npos);
       } else {
-        check_plan(plan, model);
+        CHECK(said == "");
       }
     }
   }

@@ -21,7 +21,8 @@ TEST_CASE("edit: a place that has a part of an earlier phase is refused, naming 
 }
 
 TEST_CASE("edit: a difference is relative to the largest logit of the first") {
-  CHECK(relative_difference(from_values({2, 2}, {1, -4, 2, 0}), from_values({2, 2}, {1, -4, 2.5, 0.25})) ==
+  CHECK(relative_difference(from_values({2, 2}, {1, -4, 2, 0}),
+                            from_values({2, 2}, {1, -4, 2.5, 0.25})) ==
         doctest::Approx(0.125));  // 0.5 of 4
 }
 
