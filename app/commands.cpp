@@ -10,6 +10,8 @@
 #include <sstream>
 
 #include "app/export_int8.h"
+#include "app/method_pages.h"
+#include "app/new_method.h"
 #include "compress/deploy/int8_file.h"
 #include "compress/deploy/onnx.h"
 #include "compress/deploy/packed_file.h"
@@ -21,6 +23,8 @@
 #include "tensor/parallel.h"
 #include "train/environment.h"
 #include "train/evaluate.h"
+#include "train/files.h"
+#include "train/plugin.h"
 #include "train/report.h"
 #include "train/table.h"
 #include "train/trainer.h"
@@ -28,7 +32,8 @@
 namespace vtrain {
 namespace {
 
-constexpr const char* kVerbs[] = {"train", "eval", "bench", "export", "check", "list", "import"};
+constexpr const char* kVerbs[] = {"train", "eval",   "bench", "export", "check",
+                                  "list",  "import", "new",   "docs"};
 
 /// "recipes/deit_dynamicvit.yaml" -> "deit_dynamicvit": the name of its run folder.
 std::string stem(const std::string& path) { return std::filesystem::path(path).stem().string(); }
@@ -332,8 +337,7 @@ ExitCode list(const std::string& what) {
 }
 
 /// The verb may be left out: `vtrain recipes/x.yaml` trains.
-std::vector<std::string> with_verb(int argc, char** argv) {
-  std::vector<std::string> arguments(argv + 1, argv + argc);
+std::vector<std::string> with_verb(std::vector<std::string> arguments) {
   if (arguments.empty() || arguments[0].starts_with("-")) return arguments;
   const std::string& first = arguments[0];
   if (std::find(std::begin(kVerbs), std::end(kVerbs), first) != std::end(kVerbs)) return arguments;
@@ -348,6 +352,34 @@ std::vector<std::string> with_verb(int argc, char** argv) {
   return arguments;
 }
 
+/// Writes docs/methods/, and removes pages of methods that are no more.
+ExitCode write_method_pages(const std::string& root, const std::string& out) {
+  const std::filesystem::path folder =
+      out.empty() ? std::filesystem::path(root) / "docs" / "methods" : std::filesystem::path(out);
+  const std::map<std::string, std::string> pages = method_pages(root);
+  std::filesystem::create_directories(folder);
+  for (const auto& entry : std::filesystem::directory_iterator(folder)) {
+    const std::string name = entry.path().filename().string();
+    if (name.ends_with(".md") && !pages.contains(name)) std::filesystem::remove(entry.path());
+  }
+  for (const auto& [name, text] : pages) write_file_atomically((folder / name).string(), text);
+  std::cout << "wrote " << pages.size() << " pages to " << folder.string() << '\n';
+  return ExitCode::kDone;
+}
+
+ExitCode new_method(const NewMethod& wanted) {
+  const std::vector<std::string> files = write_new_method(wanted);
+  for (const std::string& file : files) std::cout << "wrote " << file << '\n';
+  const bool is_tree = files.front().starts_with("compress/");
+  std::cout << (is_tree
+                    ? str("next: ./dev test -R ", wanted.family, '/', wanted.name,
+                          "; docs/write_a_method.md\n")
+                    : str("next: cmake -B build -DCMAKE_PREFIX_PATH=<where vtrain is installed> "
+                          "&& cmake --build build && vtrain --plugin build/libmethods.so ",
+                          wanted.name, ".yaml\n"));
+  return ExitCode::kDone;
+}
+
 /// Takes "--resume" and "--resume=FOLDER" out: an option whose value may be missing would swallow
 /// the recipe behind it.
 std::optional<std::string> take_resume(std::vector<std::string>& arguments) {
@@ -360,6 +392,24 @@ std::optional<std::string> take_resume(std::vector<std::string>& arguments) {
   return resume;
 }
 
+/// Takes "--plugin FILE" and "--plugin=FILE" out, which may stand anywhere, and loads the files:
+/// what they register must be known before anything is read.
+void load_plugins(std::vector<std::string>& arguments) {
+  std::vector<std::string> rest;
+  for (size_t i = 0; i < arguments.size(); ++i) {
+    const std::string& argument = arguments[i];
+    if (argument.starts_with("--plugin=")) {
+      load_plugin(argument.substr(9));
+    } else if (argument == "--plugin") {
+      if (i + 1 == arguments.size()) throw RecipeError("--plugin: expected a file behind it");
+      load_plugin(arguments[++i]);
+    } else {
+      rest.push_back(argument);
+    }
+  }
+  arguments = std::move(rest);
+}
+
 }  // namespace
 
 int run_command(int argc, char** argv) {
@@ -368,6 +418,8 @@ int run_command(int argc, char** argv) {
       "Trains vision networks and makes them smaller while they train.\n\nExample: vtrain "
       "recipes/deit_dynamicvit.yaml");
   app.require_subcommand(1);
+  std::string plugin;  // taken from the arguments before they are parsed
+  app.add_option("--plugin", plugin, "a shared library that registers methods, models or data");
   ExitCode code = ExitCode::kDone;
 
   CLI::App* const train_app =
@@ -470,8 +522,30 @@ int run_command(int argc, char** argv) {
       ->check(CLI::IsMember({"models", "methods", "data", "optim", "sched"}));
   list_app->callback([&] { code = list(what); });
 
+  CLI::App* const new_app = app.add_subcommand(
+      "new",
+      "write the files of a new compression method from the worked example, in vtrain's tree or in "
+      "a folder of your own\nExample: vtrain new method sparse_vd --family prune");
+  std::string kind;
+  NewMethod wanted;
+  new_app->add_option("kind", kind, "method")->required()->check(CLI::IsMember({"method"}));
+  new_app->add_option("name", wanted.name, "in lower case: sparse_vd")->required();
+  new_app->add_option("--family", wanted.family, "prune, quant, distill, vit or tokens")
+      ->capture_default_str();
+  new_app->add_option("--folder", wanted.folder, "where to write")->capture_default_str();
+  new_app->callback([&] { code = new_method(wanted); });
+
+  CLI::App* const docs_app = app.add_subcommand(
+      "docs", "write docs/methods/: a page for every method, from its source and its knobs");
+  std::string root = ".", pages;
+  docs_app->add_option("--root", root, "vtrain's tree")->capture_default_str();
+  docs_app->add_option("--out", pages, "the folder to write; else docs/methods of the tree");
+  docs_app->callback([&] { code = write_method_pages(root, pages); });
+
   try {
-    std::vector<std::string> arguments = with_verb(argc, argv);
+    std::vector<std::string> arguments(argv + 1, argv + argc);
+    load_plugins(arguments);
+    arguments = with_verb(arguments);
     options.resume = take_resume(arguments);
     std::reverse(arguments.begin(), arguments.end());  // CLI11 takes them from the back
     app.parse(arguments);

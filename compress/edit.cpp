@@ -21,6 +21,11 @@ Edit::Edit(Network& network, std::string owner, Context context)
     : network_(network), owner_(std::move(owner)), context_(std::move(context)) {}
 
 Edit& Edit::replace(std::string place, std::shared_ptr<Module> part) {
+  for (const PartRecord& there : network_.architecture().parts) {
+    if (there.place == place)
+      throw RecipeError(str(owner_, ": ", place, " has a part of an earlier phase, ", there.kind,
+                            ", already; only one can stand there"));
+  }
   parts_.emplace_back(std::move(place), std::move(part));
   return *this;
 }

@@ -30,7 +30,7 @@ class Edit {
   };
   Edit(Network& network, std::string owner, Context context);
 
-  /// A permanent part at a place ("blocks.2.in").
+  /// A permanent part at a place ("blocks.2.in"). Throws RecipeError if one stands there.
   Edit& replace(std::string place, std::shared_ptr<Module> part);
   /// Channels that go. The groups must be of the network as it is now; one cut per edit.
   Edit& cut(const CutGroups& groups, Cut cut);

@@ -38,6 +38,9 @@ class Method {
   virtual void after_backward(Step&) {}
   /// Weights have moved. Before EMA, validation and checkpoint.
   virtual void after_update(Step&) {}
+  /// Whether the method has reached what it was asked for. Until then `use: best` takes no epoch: a
+  /// network that is half pruned is the better one and not the wanted one.
+  virtual bool is_settled() const { return true; }
   /// End of the phase: hooks become weights or permanent modules, helpers are dropped, rows for the
   /// report are added.
   virtual void finish(Run&) {}

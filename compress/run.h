@@ -76,6 +76,9 @@ class Run {
   /// Called for every axis that an edit of any method cuts: for what this method keeps beside
   /// parameters.
   virtual void follow_cuts(FollowCut f) = 0;
+  /// For followers: a parameter of a helper is cut too, with what optimizer and moving average hold
+  /// beside it.
+  virtual void cut(Parameter helper, int axis, const std::vector<int64_t>& keep) = 0;
   /// What the optimizer holds beside a parameter, each of its shape: handles, so that edits reach
   /// it. Empty before the first update.
   virtual std::vector<Tensor> moments(const Parameter& parameter) = 0;

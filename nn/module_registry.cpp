@@ -18,8 +18,9 @@ void register_module(const std::string& kind, Make make, const char* file) {
 std::shared_ptr<Module> make_module(const std::string& kind, const Attributes& attributes) {
   const Make* const make = kinds().find(kind);
   if (make == nullptr)
-    throw CheckpointError(str("the network has a part of kind ", kind,
-                              ", which this build does not know; was it made with a plug-in?"));
+    throw CheckpointError(
+        str("the network has a part of kind ", kind,
+            ", which this build does not know; --plugin FILE loads what a plug-in ", "registers"));
   return (*make)(attributes);
 }
 

@@ -178,7 +178,7 @@ std::string Recipe::text(std::string_view key, std::string_view default_value,
 }
 
 std::string Recipe::required_text(std::string_view key, std::string_view help) {
-  const NodePtr value = declare(key, {"", "text", "", "", std::string(help)});
+  const NodePtr value = declare(key, {"", "text", "required", "", std::string(help)});
   if (!value) fail(key, "missing; expected text");
   return word(*value);
 }

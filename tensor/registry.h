@@ -1,11 +1,29 @@
 #pragma once
 
-#include <cstdio>
-#include <cstdlib>
 #include <map>
 #include <string>
+#include <vector>
 
 namespace vtrain {
+
+/// Ends the program with a message that names both files; collects it while CollectedConflicts
+/// lives.
+void refuse_second(const std::string& name, const std::string& first, const std::string& second);
+
+/// While one lives, a name that is registered a second time is noted and the first stays: for
+/// plug-ins, whose mistakes are somebody's to mend. One at a time, on the main thread.
+class CollectedConflicts {
+ public:
+  CollectedConflicts();
+  ~CollectedConflicts();
+  CollectedConflicts(const CollectedConflicts&) = delete;
+  CollectedConflicts& operator=(const CollectedConflicts&) = delete;
+
+  const std::vector<std::string>& messages() const { return messages_; }
+
+ private:
+  std::vector<std::string> messages_;
+};
 
 /// Things registered by name from static initialisers of the files that define them. Entries are
 /// kept in order of names.
@@ -16,12 +34,8 @@ class Registry {
   /// at start-up and named.
   bool add(const std::string& name, Entry entry, const std::string& file) {
     const auto [at, is_new] = entries_.try_emplace(name, std::move(entry), file);
-    if (!is_new) {
-      std::fprintf(stderr, "%s is registered twice: in %s and in %s\n", name.c_str(),
-                   at->second.second.c_str(), file.c_str());
-      std::abort();
-    }
-    return true;
+    if (!is_new) refuse_second(name, at->second.second, file);
+    return is_new;
   }
   const Entry* find(const std::string& name) const {
     const auto found = entries_.find(name);

@@ -14,9 +14,10 @@
 namespace vtrain {
 namespace {
 
-pid_t start(const std::vector<std::string>& arguments, const ProcessOptions& options,
-            const std::string& output, const std::string& errors) {
-  const std::string program = std::string(VTRAIN_BINARY_DIR) + "/vtrain";
+const char* const kVtrain = VTRAIN_BINARY_DIR "/vtrain";
+
+pid_t start(const std::string& program, const std::vector<std::string>& arguments,
+            const ProcessOptions& options, const std::string& output, const std::string& errors) {
   std::vector<char*> argv{const_cast<char*>(program.c_str())};
   for (const std::string& argument : arguments) argv.push_back(const_cast<char*>(argument.c_str()));
   argv.push_back(nullptr);
@@ -44,8 +45,13 @@ int exit_code_of(int status) {
 }  // namespace
 
 ProcessResult run_vtrain(const std::vector<std::string>& arguments, const ProcessOptions& options) {
+  return run_program(kVtrain, arguments, options);
+}
+
+ProcessResult run_program(const std::string& program, const std::vector<std::string>& arguments,
+                          const ProcessOptions& options) {
   const TemporaryFolder folder;
-  const pid_t child = start(arguments, options, folder / "out", folder / "err");
+  const pid_t child = start(program, arguments, options, folder / "out", folder / "err");
   int status = 0;
   waitpid(child, &status, 0);
   return {exit_code_of(status), file_content(folder / "out"), file_content(folder / "err")};
@@ -54,7 +60,7 @@ ProcessResult run_vtrain(const std::vector<std::string>& arguments, const Proces
 ProcessResult run_vtrain_until(const std::vector<std::string>& arguments,
                                const std::function<bool()>& is_time, int signal) {
   const TemporaryFolder folder;
-  const pid_t child = start(arguments, {}, folder / "out", folder / "err");
+  const pid_t child = start(kVtrain, arguments, {}, folder / "out", folder / "err");
   int status = 0;
   bool is_sent = false;
   while (waitpid(child, &status, WNOHANG) == 0) {

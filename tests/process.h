@@ -24,6 +24,10 @@ struct ProcessOptions {
 ProcessResult run_vtrain(const std::vector<std::string>& arguments,
                          const ProcessOptions& options = {});
 
+/// The same for the program at that path.
+ProcessResult run_program(const std::string& program, const std::vector<std::string>& arguments,
+                          const ProcessOptions& options = {});
+
 /// Starts build/vtrain, asks `is_time` every few milliseconds, and sends `signal` once it says so.
 /// Returns when the program has ended; `exit_code` tells whether the signal did it.
 ProcessResult run_vtrain_until(const std::vector<std::string>& arguments,

@@ -16,6 +16,24 @@ std::unique_ptr<Schedule> PhaseConfig::schedule() const {
                        static_cast<double>(epochs));
 }
 
+namespace {
+/// What is cut is not masked, and what is masked away is not packed: the turns in which methods
+/// act.
+int turn_of(ResultKind kind) {
+  switch (kind) {
+    case ResultKind::kDenseSmaller:
+      return 0;
+    case ResultKind::kFileOnly:
+      return 1;
+    case ResultKind::kPacked:
+      return 2;
+    case ResultKind::kTrainingOnly:
+      return 3;
+  }
+  return 3;
+}
+}  // namespace
+
 std::vector<PhaseConfig::NamedMethod> PhaseConfig::methods() const {
   Recipe compress =
       Recipe(recipe).section("compress", "compression methods of this phase, by name");
@@ -32,6 +50,8 @@ std::vector<PhaseConfig::NamedMethod> PhaseConfig::methods() const {
     Recipe section = compress.section(key, info->description);
     all.push_back({info, info->make(section)});
   }
+  std::ranges::sort(
+      all, {}, [](const NamedMethod& m) { return std::pair(turn_of(m.info->kind), m.info->name); });
   return all;
 }
 

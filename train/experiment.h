@@ -35,6 +35,8 @@ struct PhaseConfig {
     const MethodInfo* info;
     std::unique_ptr<Method> method;
   };
+  /// In the order in which they act, whatever the recipe's: what makes the network smaller, then
+  /// what masks it, what packs it, what only trains it; by name within each.
   std::vector<NamedMethod> methods() const;
 };
 

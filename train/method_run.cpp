@@ -3,6 +3,8 @@
 #include <algorithm>
 #include <set>
 
+#include "tensor/ops/indexing.h"
+
 namespace vtrain {
 
 std::vector<Parameter> PhaseState::parameters() const {
@@ -139,6 +141,11 @@ void MethodRun::pack(const std::vector<PackedWeight>& weights) {
     state_.network->parameter(weight.path).set(reals_of(weight));
     state_.packed.push_back(weight);
   }
+}
+
+void MethodRun::cut(Parameter helper, int axis, const std::vector<int64_t>& keep) {
+  helper.replace(kept(helper.value(), axis, keep));
+  state_.follow_cut(helper, axis, keep);
 }
 
 void MethodRun::log(std::string_view name, double value) {

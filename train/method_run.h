@@ -72,6 +72,7 @@ class MethodRun final : public Run {
   Tap tap(const std::string& place) override;
   Edit edit() override;
   void follow_cuts(FollowCut f) override { state_.followers.push_back(std::move(f)); }
+  void cut(Parameter helper, int axis, const std::vector<int64_t>& keep) override;
   std::vector<Tensor> moments(const Parameter& parameter) override {
     return state_.moments(parameter);
   }

@@ -9,6 +9,7 @@
 #include "autograd/arithmetic.h"
 #include "compress/step.h"
 #include "data/split.h"
+#include "tensor/ops/indexing.h"
 #include "tensor/ops/optimize.h"
 
 namespace vtrain {
@@ -264,6 +265,39 @@ std::vector<std::string> Phase::describe_hooks() const {
   return state_.network->hooks().describe();
 }
 
+std::string Phase::describe_methods() const {
+  std::string text;
+  for (const Attached& a : methods_)
+    text += str(text.empty() ? "" : ", ", a.info->name, " (", name_of(a.info->kind), ')');
+  return text;
+}
+
+void Phase::try_losses() {
+  const ModelOptions& o = state_.network->architecture().options;
+  const Random noise(experiment_.seed, config_.name, "dry_run");
+  Batch batch{
+      .images = noise.normal({2, o.channels, o.image_size, o.image_size}, {}).channels_last(),
+      .labels = zeros({2}, DType::i32),
+      .targets = {}};
+  batch.targets = one_hot(batch.labels, state_.classes);
+  batch.move_to(experiment_.device);
+  for (const int64_t at : {int64_t{0}, config_.epochs - 1}) {
+    epoch = at;
+    const Pass p = pass(true);
+    for (auto& [name, teacher] : state_.teachers) teacher->show(batch.images);
+    before_forward(p);
+    const Outputs outputs = state_.network->forward(batch.images, p);
+    StepState step{
+        .pass = p, .batch = batch, .outputs = outputs, .lr = lr(), .task = {}, .terms = {}};
+    for (Attached& a : methods_) {
+      Step view(*a.run, step);
+      a.method->loss(view);
+    }
+    state_.network->hooks().clear_taps();
+  }
+  epoch = 0;
+}
+
 void Phase::start() {
   for (Attached& a : methods_) a.method->start(*a.run);
   // The average begins with what training begins with.
@@ -482,9 +516,14 @@ void Phase::load_weights(const NamedTensors& file, const std::string& from) {
   }
 }
 
+bool Phase::is_settled() const {
+  return std::ranges::all_of(methods_, [](const Attached& a) { return a.method->is_settled(); });
+}
+
 NamedTensors Phase::weights() {
   const Ema::Applied applied(ema_.get());
   NamedTensors file;
+  file.metadata["architecture"] = state_.network->architecture().to_json();
   for (const auto& [name, tensor] : state_.network->state())
     file.tensors["network." + name] = tensor.clone();
   for (const auto& [path, helper] : state_.helpers) {

@@ -89,11 +89,22 @@ class Phase {
   /// Checkpoint content under prefixes "network.", "helper.", "optimizer.", "ema.".
   void save(NamedTensors& file) const;
   void load(const NamedTensors& file, const std::string& from);
-  /// Weights alone (EMA where there is one), to come back to the best.
+  /// Whether every method has reached what it was asked for.
+  bool is_settled() const;
+  /// Weights alone (EMA where there is one), to come back to the best, and the architecture record
+  /// they belong to.
   NamedTensors weights();
   void load_weights(const NamedTensors& file, const std::string& from);
 
+  /// One training pass over noise, up to the losses that the methods put together, at the first and
+  /// at the last epoch: what cannot work together there is refused before any image is read. For a
+  /// dry run; methods have not started.
+  void try_losses();
+
   std::vector<std::string> describe_hooks() const;
+  /// "l1_filters (dense-smaller), kd (training-only)": in the order in which they act; "" if there
+  /// are none.
+  std::string describe_methods() const;
   PhaseState& state() { return state_; }
 
   RunningMeans means;        // of this epoch

@@ -3,6 +3,8 @@
 #include <sys/resource.h>
 #include <unistd.h>
 
+#include <algorithm>
+#include <array>
 #include <chrono>
 #include <cmath>
 #include <nlohmann/json.hpp>
@@ -34,6 +36,50 @@ double seconds_since(Clock::time_point start) {
   return std::chrono::duration<double>(Clock::now() - start).count();
 }
 
+/// What a phase leaves behind, in the words of ResultKind: what it began with and what its methods
+/// add. Only a network that nothing has made smaller is "training-only".
+std::string kind_of(const PhaseConfig& config, const std::string& before) {
+  std::string kind = before;
+  for (const auto& [info, method] : config.methods()) {
+    const std::string own = name_of(info->kind);
+    const bool only_trains = info->kind == ResultKind::kTrainingOnly;
+    if (kind.find(own) != std::string::npos || (only_trains && !kind.empty())) continue;
+    const bool adds = !kind.empty() && kind != name_of(ResultKind::kTrainingOnly);
+    kind = adds ? str(kind, " + ", own) : own;
+  }
+  return kind;
+}
+
+/// Lines of Hooks::describe put together, in the order of slots: "mask: magnitude at
+/// features.4.weight and 3 more".
+std::vector<std::string> by_slot(const std::vector<std::string>& hooks) {
+  std::vector<std::pair<std::string, int64_t>> groups;  // the first line, and how many more
+  const auto until_place = [](const std::string& line) {
+    return line.substr(0, line.find(" at "));
+  };
+  for (const std::string& line : hooks) {
+    const auto same = std::ranges::find_if(
+        groups, [&](const auto& group) { return until_place(group.first) == until_place(line); });
+    if (same == groups.end()) {
+      groups.emplace_back(line, 0);
+    } else {
+      ++same->second;
+    }
+  }
+  constexpr std::array kSlots{Slot::kStructure, Slot::kMask, Slot::kReparameterise, Slot::kQuantize,
+                              Slot::kCompute};
+  std::ranges::stable_sort(groups, {}, [&](const auto& group) {  // taps last
+    return std::ranges::find_if(kSlots,
+                                [&](Slot slot) { return group.first.starts_with(name_of(slot)); }) -
+           kSlots.begin();
+  });
+  std::vector<std::string> lines;
+  lines.reserve(groups.size());
+  for (const auto& [line, more] : groups)
+    lines.push_back(more == 0 ? line : str(line, " and ", more, " more"));
+  return lines;
+}
+
 /// One run of one recipe: its folder, its files, and how far it has come. What a phase needs from
 /// outside itself.
 class Trainer {
@@ -51,6 +97,7 @@ class Trainer {
   void remove_unfinished_files() const;
   bool train_phase(Phase& phase);
   void end_epoch(Phase& phase);
+  void keep_if_best(Phase& phase, double top1);
   void finish_phase(Phase& phase);
   void note_bad_images(const Phase& phase);
   void save_checkpoint(const Phase* phase);
@@ -158,16 +205,25 @@ void Trainer::end_epoch(Phase& phase) {
   phase.means.clear();
   ++phase.epoch;
   phase.step_in_epoch = 0;
-  if (e_.use_best && val->top1_percent > phase.best_top1) {
-    phase.best_top1 = val->top1_percent;
-    write_safetensors((folder_ / "ckpt" / "best").string(), phase.weights());
-  }
+  if (e_.use_best) keep_if_best(phase, val->top1_percent);
   if (phase.epoch % e_.checkpoint_epochs == 0 && phase.epoch < phase.config().epochs)
     save_checkpoint(&phase);
 }
 
+void Trainer::keep_if_best(Phase& phase, double top1) {
+  if (!phase.is_settled()) return;
+  const std::string best = (folder_ / "ckpt" / "best").string();
+  // Before a cut it was another network, to which there is no way back.
+  const bool has_best =
+      phase.best_top1 >= 0 && read_safetensors_metadata(best).at("architecture") ==
+                                  phase.network().architecture().to_json();
+  if (has_best && top1 <= phase.best_top1) return;
+  phase.best_top1 = top1;
+  write_safetensors(best, phase.weights());
+}
+
 void Trainer::finish_phase(Phase& phase) {
-  if (e_.use_best) {
+  if (e_.use_best && phase.best_top1 >= 0) {
     const std::string best = (folder_ / "ckpt" / "best").string();
     phase.load_weights(read_safetensors(best), best);
   }
@@ -180,10 +236,8 @@ void Trainer::finish_phase(Phase& phase) {
   if (const auto& packed = phase.state().packed; !packed.empty())
     save_packed(packed_file_of(folder_, phase.config().name).string(), phase.network(), packed);
   PhaseNotes& notes = notes_[phase.config().name];
-  for (const auto& method : phase.config().methods()) {  // a teacher leaves nothing behind
-    if (notes.kind.empty() || method.info->kind != ResultKind::kTrainingOnly)
-      notes.kind = name_of(method.info->kind);
-  }
+  const auto before = notes_.find(phase.config().from);
+  notes.kind = kind_of(phase.config(), before == notes_.end() ? "" : before->second.kind);
   notes.amp = phase.dtype == DType::bf16 ? "bf16" : "off";
   notes.is_verified = !phase.config().methods().empty();
   notes.masked_compact_max_rel = phase.state().masked_compact_max_rel;
@@ -332,6 +386,9 @@ std::unique_ptr<Phase> Trainer::make_phase() {
                      human_count(static_cast<double>(graph.macs())), " MACs, ",
                      phase->steps_per_epoch(), " steps an epoch, ", num_threads(), " threads, ",
                      name_of(phase->dtype)));
+  const std::string methods = phase->describe_methods();
+  if (!methods.empty()) progress_.note(str("methods, as they act: ", methods));
+  for (const std::string& line : by_slot(phase->describe_hooks())) progress_.note("  " + line);
   return phase;
 }
 
@@ -419,7 +476,10 @@ std::vector<std::string> dry_run(const Experiment& experiment) {
     Phase phase(experiment, config, open_data(config, experiment.seed), {});
     lines.push_back(str("phase ", config.name, ": ", config.model));
     lines.push_back(model_table(phase.network(), Graph(phase.network())));
+    const std::string methods = phase.describe_methods();
+    if (!methods.empty()) lines.push_back("methods, as they act: " + methods);
     for (const std::string& hook : phase.describe_hooks()) lines.push_back("  " + hook);
+    if (config.methods().size() > 1) phase.try_losses();
   }
   return lines;
 }

@@ -3,11 +3,13 @@
 //
 // First the lower part of the student learns, through a regressor r that is thrown away, to predict
 // a middle layer of the teacher; then the whole student learns labels and the teacher's classes:
-//   hint stage:     L = 1/2 mean (u_h - r(v_g))^2     u_h (N, C_h, H_h, W_h), v_g (N, C_g, H_g,
-//   W_g) student stage:  L = CE + lambda(e) KL(p_t || p_s), both softened by T, epochs e counted
-//   from 0 lambda(e) = lambda_start - (lambda_start - lambda_end) (e - s + 1) / (S - s + 1), s <= e
-//   < S;
-//               lambda_start before s = decay_from, lambda_end from S = decay_to on, at least 0
+//   hint stage:    L = 1/2 mean (u_h - r(v_g))^2
+//                  u_h (N, C_h, H_h, W_h) of the teacher, v_g (N, C_g, H_g, W_g) of the student
+//   student stage: L = CE + lambda(e) KL(p_t || p_s), both softened by T
+//                  epochs e counted from 0, s = decay_from, S = decay_to:
+//   lambda(e) = lambda_start                                                         e < s
+//             = lambda_start - (lambda_start - lambda_end) (e - s + 1) / (S - s + 1) s <= e < S
+//             = lambda_end                                                           S <= e
 //
 // The first `hint_epochs` of the phase are the hint stage. A recipe that wants another optimizer or
 // schedule for each stage writes two phases, the first all hint (hint_epochs: its epochs), the
@@ -91,6 +93,7 @@ class FitNets final : public Method {
       throw RecipeError(str(place_, ".regressor: none: expected equal shapes, got ", from.shape,
                             " at ", guided_, " and ", to.shape, " at ", hint_));
     }
+    follow_cuts(run, from);
     learner_ = run.tap(from.place);
     target_ = to.place;
     teach_->watch(target_);
@@ -142,6 +145,20 @@ class FitNets final : public Method {
     }
   }
 
+  /// Another method may cut the channels that are learned from.
+  void follow_cuts(Run& run, const Feature& from) {
+    run.follow_cuts([this, &run, with = from.cut_with](const Parameter& p, int axis,
+                                                       const std::vector<int64_t>& keep) {
+      if (p.path() != with.first || axis != with.second) return;
+      if (!regressor_) {
+        throw RecipeError(str(place_,
+                              ".regressor: none: expected equal shapes, but another method ",
+                              "cuts channels of ", guided_));
+      }
+      run.cut(regressor_->weight(), 1, keep);
+    });
+  }
+
   /// Divides the student's parameters into what the guided module is computed from and the rest.
   void divide(Run& run) {
     const Feature from = feature(run.net(), "guided", guided_);
@@ -161,9 +178,15 @@ class FitNets final : public Method {
 
   /// (): mean (u_h - r(v_g))^2, in f32.
   Variable distance(const Pass& pass) {
-    const Variable v = learner_.value();
-    return mean_squared_error(cast(regressor_ ? (*regressor_)(v, pass) : v, DType::f32),
-                              Variable(teach_->value(target_)));
+    const Variable v = regressor_ ? (*regressor_)(learner_.value(), pass) : learner_.value();
+    const Tensor& u = teach_->value(target_);
+    if (v.value().shape() != u.shape()) {  // tokens that another method takes away in training
+      throw RecipeError(
+          str(place_, ".guided: ", guided_, " gives ", v.value().shape(), " in training, ", hint_,
+              " of the teacher ", u.shape(),
+              "; does another method of the phase change how many tokens there are?"));
+    }
+    return mean_squared_error(cast(v, DType::f32), Variable(u));
   }
 
   std::string teacher_;

@@ -1,5 +1,8 @@
 #include "compress/parts/feature.h"
 
+#include <algorithm>
+
+#include "compress/parts/channels.h"
 #include "nn/graph.h"
 #include "recipes/recipe.h"
 
@@ -40,6 +43,24 @@ void collect_parameters(const Graph& graph, int value, std::set<int>& seen,
   }
 }
 
+/// Of the parameters that a value is computed from, one with the value's channels along an axis.
+std::pair<std::string, int> parameter_with_channels(Network& network, const Graph& graph, int value,
+                                                    const std::set<std::string>& parameters) {
+  const Channels channels(network, graph, GroupedCut::kAligned);
+  const size_t rank = graph.value(value).shape.size();
+  const ChannelLabels& wanted = channels.of(value, rank == 4 ? 1 : static_cast<int>(rank) - 1);
+  const auto are_same = [&](int a, int b) { return channels.root(a) == channels.root(b); };
+  for (size_t v = 0; v < graph.values().size() && !wanted.empty(); ++v) {
+    const Graph::Value& candidate = graph.values()[v];
+    if (!parameters.contains(candidate.parameter)) continue;
+    for (int axis = 0; axis < static_cast<int>(candidate.shape.size()); ++axis) {
+      const ChannelLabels& labels = channels.of(static_cast<int>(v), axis);
+      if (std::ranges::equal(labels, wanted, are_same)) return {candidate.parameter, axis};
+    }
+  }
+  return {};
+}
+
 Conv2dSettings shrinking(const Shape& from, const Shape& to) {
   if (from.size() != 4 || to.size() != 4) {
     throw Error(str("expected feature maps (1, C, H, W), got ", from, " for ", to));
@@ -68,9 +89,11 @@ Feature feature_at(Network& network, const std::string& module) {
   Feature feature{.place = module + ".out",
                   .shape = graph.shape(output, 1),
                   .is_rectified = is_rectified(graph, output),
-                  .parameters = {}};
+                  .parameters = {},
+                  .cut_with = {}};
   std::set<int> seen;
   collect_parameters(graph, output, seen, feature.parameters);
+  feature.cut_with = parameter_with_channels(network, graph, output, feature.parameters);
   return feature;
 }
 

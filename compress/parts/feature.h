@@ -3,6 +3,7 @@
 #include <optional>
 #include <set>
 #include <string>
+#include <utility>
 
 #include "nn/layers/batch_norm.h"
 #include "nn/layers/conv2d.h"
@@ -16,6 +17,9 @@ struct Feature {
   Shape shape;                       // of one image: (1, C, H, W) or (1, L, C)
   bool is_rectified = false;         // no value is below 0: behind a ReLU, or pooled from one
   std::set<std::string> parameters;  // paths of what it is computed from, buffers included
+  /// The parameter, and its axis, whose indices are the feature's channels one by one: a cut of the
+  /// network takes the same of both. "": no cut reaches these channels.
+  std::pair<std::string, int> cut_with;
 };
 
 /// The output of `module` in evaluation, without hooks. Throws Error if the network has no such
@@ -37,6 +41,7 @@ class FeatureRegressor final : public Module {
   /// `from` and `to` (1, C, H, W). Throws Error if `to` is larger than `from`, or of another rank.
   FeatureRegressor(const Shape& from, const Shape& to, const RegressorOptions& options);
   Variable forward(const Variable& x, const Pass& pass) override;
+  Parameter weight() const { return conv_.parameters().front(); }  // (C_t, C_s, kh, kw)
 
  private:
   using Module::add;

@@ -42,7 +42,8 @@ class L1Filters final : public Method {
     settings_.round_to = read_round_to(r);
     settings_.min_keep = r.integer("min_keep", 1, at_least(1), "filters that every layer keeps");
     settings_.max_rate = 1;
-    if (has_budget_) budget_ = read_budget(r.section("budget", "in place of rate"));
+    const Recipe budget = r.section("budget", "in place of rate");
+    if (has_budget_) budget_ = read_budget(budget);
     if (has_budget_ && is_iterative_) r.fail("order", "iterative goes by rate, not by a budget");
     key_ = str(r.where("layers"), ": ", r.address());
   }

@@ -102,6 +102,8 @@ class Magnitude final : public Method {
     step.run().log("zeros_percent", zeros_percent());
   }
 
+  bool is_settled() const override { return done_ >= rounds_.rounds; }
+
   void finish(Run& run) override {
     masks_->apply();  // the moving average of weights that went late is not 0
     report_sparsity(run, weights_);

@@ -1,9 +1,8 @@
 // Structured sparsity learning. Wen, Wu, Wang, Chen, Li, "Learning Structured Sparsity in Deep
 // Neural Networks", NIPS 2016, arXiv:1608.03665.
 //
-//   loss + lambda_filters  sum_j ||W_l[j, :, :, :]||_2        group lasso over the filters of a
-//   layer
-//        + lambda_channels sum_c ||W_l+1[:, c, :, :]||_2      and over the channels of the next
+//   loss + lambda_filters  sum_j ||W_l[j, :, :, :]||_2      over the filters of a layer
+//        + lambda_channels sum_c ||W_l+1[:, c, :, :]||_2    over the channels of the next
 //
 // until the share `until` of the phase is over; then filters of zeros, and those that nobody reads
 // any more, are cut, and the rest of the phase trains on without the penalty.
@@ -95,6 +94,8 @@ class Ssl final : public Method {
     // Not in finish, where a moving average may stand, which is never 0.
     if (done >= until_ * static_cast<double>(step.run().epochs()) - 1e-9) cut(step.run());
   }
+
+  bool is_settled() const override { return is_cut_; }
 
   void finish(Run& run) override {
     cut(run);

@@ -9,11 +9,11 @@
 //   z      = gelu(linear(norm(x)))                         (N, P, C)
 //   local  = z[..., :C/2]     global = sum_p z[..., C/2:] m / sum_p m
 //   pi     = log_softmax(mlp([local, global]))             (N, P, 2), entry 0 keeps
-//   train: m <- m * gumbel(pi)                             eval: keep the k_s = int(P rho^s)
-//   highest pi_0
+//   train: m <- m * gumbel(pi)
+//   eval:  keep the k_s = int(P rho^s) tokens of highest pi_0
 // Loss, t the teacher, f the tokens behind the last norm:
-//   L = l_cls CE + l_kl KL(p_t || p) + l_distill mean over kept tokens of (f - f_t)^2 + l_ratio
-//   mean_s mean_n (mean_p m_s - rho^s)^2
+//   L = l_cls CE + l_kl KL(p_t || p) + l_distill mean over kept tokens of (f - f_t)^2
+//       + l_ratio mean_s mean_n (mean_p m_s - rho^s)^2
 //
 // Where we differ from the authors' code: the masked softmax has no epsilon and takes its maximum
 // over kept keys (knobs mask_eps and mask_max bring theirs back); kept tokens keep their order; one
@@ -27,6 +27,7 @@
 #include "autograd/losses.h"
 #include "autograd/normalize.h"
 #include "autograd/shape.h"
+#include "compress/parts/feature.h"
 #include "compress/parts/gumbel.h"
 #include "compress/parts/token_select.h"
 #include "compress/registry.h"
@@ -300,6 +301,10 @@ class DynamicVit final : public Method {
     dim_ = positions.value().dim(2);
     num_special_ = 1;
     patches_ = positions.value().dim(1) - num_special_;
+    if (const int64_t left = feature_at(net, "norm").shape[1] - num_special_; left != patches_) {
+      refuse(str("expected a network that keeps its ", patches_,
+                 " patch tokens to the end, got one that has ", left, " behind its last block"));
+    }
     ratio_is_given_ = counts_.empty();
     if (ratio_is_given_)
       counts_ = keep_counts(patches_, keep_ratio_, static_cast<int64_t>(at_.size()));

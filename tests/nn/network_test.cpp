@@ -111,7 +111,7 @@ TEST_CASE("network: a part of an unknown kind is named") {
   a.parts.push_back({"blocks.0.in", "nobody_has_this", {}});
   CHECK_THROWS_WITH_AS(Network{a},
                        "the network has a part of kind nobody_has_this, which this build does not "
-                       "know; was it made with a plug-in?",
+                       "know; --plugin FILE loads what a plug-in registers",
                        CheckpointError);
 }
 

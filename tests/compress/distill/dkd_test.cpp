@@ -3,11 +3,15 @@
 
 #include <cmath>
 
+#include "tests/composition.h"
 #include "tests/compress/distill/checks.h"
 #include "tests/train/test_phase.h"
 
 namespace vtrain {
 namespace {
+
+const TinyKnobs tiny_knobs("dkd", "{teacher: dense, warmup_epochs: 2}",
+                           "{teacher: dense, warmup_epochs: 2}");
 
 using doctest::Approx;
 

@@ -6,11 +6,19 @@
 #include <map>
 #include <set>
 
+#include "autograd/shape.h"
+#include "tests/composition.h"
 #include "tests/compress/distill/checks.h"
 #include "tests/train/test_phase.h"
 
 namespace vtrain {
 namespace {
+
+const TinyKnobs tiny_knobs(
+    "fitnets",
+    "{teacher: dense, guided: features.2, hint: features.2, hint_epochs: 1, decay_from: 0}",
+    "{teacher: dense, guided: blocks.0, hint: blocks.0, regressor: none, hint_epochs: 1, "
+    "decay_from: 0}");
 
 using doctest::Approx;
 
@@ -311,6 +319,24 @@ TEST_CASE("fitnets: misuse is refused before the first batch, with the place") {
       TestPhase("{fitnets: {teacher: " + (folder / "other.safetensors") + ", " + kPair + "}}",
                 student_and_teacher()),
       doctest::Contains("computes 7 classes, the data has 10"), RecipeError);
+}
+
+TEST_CASE("fitnets: a student that loses tokens in training is refused by the dry run's losses") {
+  TestPhase phase(
+      "{fitnets: {teacher: dense, guided: blocks.2, hint: blocks.2, regressor: none, hint_epochs: "
+      "1}}");
+  phase->try_losses();
+  phase->network().hooks().wrap_tokens(
+      "blocks.0",
+      {Slot::kStructure, "other", [](const Tokens& t, const InnerTokens& inner, const Pass&) {
+         Tokens fewer = t;
+         fewer.x = slice(t.x, 1, 0, 40);
+         return inner(fewer);
+       }});
+  CHECK_THROWS_WITH_AS(phase->try_losses(),
+                       doctest::Contains("compress.fitnets.guided: blocks.2 gives (2, 40, 96) in "
+                                         "training, blocks.2 of the teacher (2, 50, 96)"),
+                       RecipeError);
 }
 
 }  // namespace

@@ -4,6 +4,7 @@
 #include <cmath>
 #include <filesystem>
 
+#include "tests/composition.h"
 #include "tests/compress/distill/checks.h"
 #include "tests/data/image_files.h"
 #include "tests/train/test_phase.h"
@@ -11,6 +12,8 @@
 
 namespace vtrain {
 namespace {
+
+const TinyKnobs tiny_knobs("kd", "{teacher: dense}", "{teacher: dense}");
 
 using doctest::Approx;
 

@@ -1,12 +1,15 @@
 // Distillation over assistants, arXiv:1902.03393: identities, one test per knob, resume, misuse.
 #include <doctest/doctest.h>
 
+#include "tests/composition.h"
 #include "tests/compress/distill/checks.h"
 #include "tests/process.h"
 #include "tests/train/test_phase.h"
 
 namespace vtrain {
 namespace {
+
+const TinyKnobs tiny_knobs("takd", "{teacher: large}", "{teacher: large}");
 
 using doctest::Approx;
 

@@ -2,6 +2,9 @@
 
 #include <doctest/doctest.h>
 
+#include <string>
+#include <tuple>
+
 #include "tensor/random.h"
 
 namespace vtrain {
@@ -41,6 +44,25 @@ TEST_CASE("feature: what a place says is what passes there") {
   CHECK(value.shape() == Shape{3, feature.shape[1], feature.shape[2], feature.shape[3]});
   CHECK(feature.is_rectified);
   for (const double v : value.to_vector()) CHECK(v >= 0);
+}
+
+TEST_CASE("feature: its channels are those of the parameter it is cut with") {
+  // Any of the parameters that are cut together will do.
+  for (const auto& [model, module, layers, channels] :
+       {std::tuple{"vgg_bn_28", "features.2", "features.0 features.1", 16},
+        {"vgg_bn_28", "features.10", "features.8 features.9", 64},
+        {"resnet8_28", "layer2.0", "layer2.0", 16}}) {
+    CAPTURE(module);
+    Network network = network_of(model);
+    const auto [parameter, axis] = feature_at(network, module).cut_with;
+    CAPTURE(parameter);
+    CHECK(axis == 0);
+    CHECK(network.parameter(parameter).value().dim(axis) == channels);
+    const std::string layer = parameter.substr(0, std::string("features.0").size());
+    CHECK(std::string(layers).find(layer.substr(0, layer.rfind('.'))) != std::string::npos);
+  }
+  CHECK(FeatureRegressor({1, 8, 4, 4}, {1, 24, 4, 4}, {}).weight().value().shape() ==
+        Shape{24, 8, 1, 1});
 }
 
 TEST_CASE("feature: a module that is not there is named with its nearest") {

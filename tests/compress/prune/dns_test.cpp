@@ -5,10 +5,13 @@
 #include <cmath>
 
 #include "compress/edit.h"
+#include "tests/composition.h"
 #include "tests/pruning.h"
 
 namespace vtrain {
 namespace {
+
+const TinyKnobs tiny_knobs("dns", "{c_rate: 0.5, gamma: 0.01}", "{c_rate: 0.5, gamma: 0.01}");
 
 TestPhase dns(const std::string& knobs, std::vector<std::string> overrides = {}) {
   return pruning_phase("{dns: {" + knobs + "}}", std::move(overrides));

@@ -8,11 +8,14 @@
 #include "compress/edit.h"
 #include "compress/parts/importance.h"
 #include "nn/graph.h"
+#include "tests/composition.h"
 #include "tests/pruning.h"
 #include "tests/train/test_phase.h"
 
 namespace vtrain {
 namespace {
+
+const TinyKnobs tiny_knobs("l1_filters", "{rate: 0.4}", std::nullopt);
 
 std::string compress(const std::string& knobs) { return "{l1_filters: {" + knobs + "}}"; }
 

@@ -5,10 +5,14 @@
 #include <cmath>
 
 #include "compress/edit.h"
+#include "tests/composition.h"
 #include "tests/pruning.h"
 
 namespace vtrain {
 namespace {
+
+const TinyKnobs tiny_knobs("magnitude", "{rate: 0.8, rounds: 2, retrain_epochs: 1}",
+                           "{rate: 0.8, rounds: 2, retrain_epochs: 1}");
 
 const std::vector<std::string> kPrunable = {"features.4", "features.8", "features.11",
                                             "classifier"};

@@ -6,10 +6,13 @@
 
 #include "compress/edit.h"
 #include "nn/graph.h"
+#include "tests/composition.h"
 #include "tests/pruning.h"
 
 namespace vtrain {
 namespace {
+
+const TinyKnobs tiny_knobs("sfp", "{rate: 0.3}", std::nullopt);
 
 TestPhase sfp(const std::string& knobs, std::vector<std::string> overrides = {},
               const std::string& model = "vgg_bn_28") {

@@ -7,10 +7,14 @@
 
 #include "compress/edit.h"
 #include "nn/graph.h"
+#include "tests/composition.h"
 #include "tests/pruning.h"
 
 namespace vtrain {
 namespace {
+
+const TinyKnobs tiny_knobs("ssl", "{lambda_filters: 1, lambda_channels: 1, until: 0.5}",
+                           std::nullopt);
 
 TestPhase ssl(const std::string& knobs, std::vector<std::string> overrides = {},
               const std::string& model = "vgg_bn_28") {

@@ -9,11 +9,16 @@
 #include "compress/parts/token_select.h"
 #include "nn/graph.h"
 #include "tensor/ops/binary.h"
+#include "tests/composition.h"
 #include "tests/process.h"
 #include "tests/train/test_phase.h"
 
 namespace vtrain {
 namespace {
+
+const TinyKnobs tiny_knobs(
+    "dynamicvit", std::nullopt,
+    "{at: [1], keep_ratio: 0.5, teacher: dense, backbone_lr_scale: 1, freeze_epochs: 1}");
 
 /// dynamicvit at blocks 1, 3, 4, for short runs: unless `knobs` say otherwise the dense phase
 /// teaches, and everything learns.
