@@ -159,6 +159,21 @@ TEST_CASE("dorefa: what was trained is what is deployed, codes packed in the fil
   }
 }
 
+TEST_CASE("dorefa: an integer file with an unknown packing is refused") {
+  TestPhase phase = dorefa("weight_bits: 1", {"phases.sparse.train.epochs=1"});
+  train_to_end(phase);
+  const TemporaryFolder folder;
+  const auto& [quantization, record] = phase->state().integers.at("dorefa");
+  save_int8(folder / "q", phase->network(), Graph(phase->network()), quantization, record);
+  NamedTensors file = read_safetensors(folder / "q");
+  std::string& json = file.metadata.at("int8");
+  json.replace(json.find("\"bits1\""), 7, "\"bits3\"");
+  write_safetensors(folder / "q", file);
+  CHECK_THROWS_WITH_AS(load_int8(folder / "q"),
+                       doctest::Contains("expected one of bits1, trit2, int4, odd4, got bits3"),
+                       CheckpointError);
+}
+
 TEST_CASE("dorefa: weights alone are packed, and computed with in reals") {
   TestPhase phase = dorefa("weight_bits: 1, activation_bits: 32", {"phases.sparse.train.epochs=1"});
   phase->start();
