@@ -365,6 +365,25 @@ void gather_rows(Channels& c, const Node& node) {
   c.set(node.output, 1, {});
 }
 
+/// Compares tokens by the mean over heads of some columns: a column that is 0 in all of them tells
+/// nothing, so it may go.
+void match_tokens(Channels& c, const Node& node) {
+  const Labels in = c.of(node.inputs[0], -1);
+  const int64_t begin = integer(node, "begin"), width = integer(node, "width"),
+                heads = integer(node, "heads");
+  // Of whole heads that go, the others keep their width.
+  if (in.empty() || (c.grouped() == GroupedCut::kWhole && heads > 1)) return;
+  tie_groups(c, part_of(in, begin, begin + heads * width), heads, /*is_whole=*/false);
+  c.cost(node.op.macs, {part_of(in, begin, begin + width)});
+}
+
+/// Whole rows meet; the axis they lie along is not followed.
+void merge_rows(Channels& c, const Node& node) {
+  c.pin(c.of(node.inputs[0], 1));
+  c.set(node.output, 0, c.of(node.inputs[0], 0));
+  c.set(node.output, -1, c.of(node.inputs[0], -1));
+}
+
 /// Integers have no channels.
 void index_of(Channels& c, const Node& node) { pin_inputs(c, node); }
 
@@ -394,6 +413,9 @@ const RegisteredChannelRule registered[] = {
     {{"softmax", "log_softmax"}, softmax},
     {{"gather_rows"}, gather_rows},
     {{"select_top", "with_special"}, index_of},
+    {{"match_tokens"}, match_tokens},
+    {{"merge_rows"}, merge_rows},
+    {{"merge_sizes"}, index_of},
 };
 
 }  // namespace
