@@ -20,6 +20,7 @@
 #include "autograd/rearrange.h"
 #include "autograd/resize2d.h"
 #include "autograd/rms_norm.h"
+#include "autograd/select_channels.h"
 #include "autograd/shape.h"
 #include "autograd/token_merge.h"
 #include "autograd/tokens.h"
@@ -417,6 +418,12 @@ TEST_CASE("onnx ops: tokens merge, with no, one and two special ones, and by par
     return match_tokens(tokens_of(relu(x - 1.5)), {.width = 4, .num_special = 1, .r = 20});
   });
   check_exported(f);
+}
+
+TEST_CASE("onnx ops: some channels") {
+  check_exported({[](const Variable& x) {
+    return select_channels(tokens_of(x), Variable(from_values({3}, {0, 1, 3})));
+  }});
 }
 
 TEST_CASE("onnx ops: simulated quantization, signed or not, of a byte, fewer or more bits") {
