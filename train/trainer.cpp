@@ -167,7 +167,7 @@ void Trainer::end_epoch(Phase& phase) {
 }
 
 void Trainer::finish_phase(Phase& phase) {
-  if (e_.use_best) {
+  if (e_.use_best && phase.config().epochs > 0) {
     const std::string best = (folder_ / "ckpt" / "best").string();
     phase.load_weights(read_safetensors(best), best);
   }

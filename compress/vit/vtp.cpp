@@ -178,8 +178,8 @@ class Vtp final : public Method {
                               "how the penalty moves scores; prox reaches 0 exactly") == "prox"),
         sparse_epochs_(r.integer("sparse_epochs", 1, at_least(1),
                                  "epochs with the penalty; the rest of the phase is fine-tuning")),
-        gate_lr_scale_(r.real("gate_lr_scale", 1, at_least(0),
-                              "learning rate of the scores, relative")),
+        gate_lr_scale_(
+            r.real("gate_lr_scale", 1, at_least(0), "learning rate of the scores, relative")),
         is_folded_(r.flag("fold", true, "kept scores go into the weights; false: they become 1")) {
     settings_.min_keep =
         r.integer("min_keep", 1, at_least(1), "features that stay at each place, of each head");
@@ -193,8 +193,7 @@ class Vtp final : public Method {
     for (const std::string& name : places_) {
       if (std::none_of(kGatePlaces.begin(), kGatePlaces.end(),
                        [&](const GatePlace& p) { return name == p.name; }))
-        r.fail("gates",
-               str("expected some of qkv_in, head_out, mlp_in, mlp_hidden, got ", name));
+        r.fail("gates", str("expected some of qkv_in, head_out, mlp_in, mlp_hidden, got ", name));
     }
     if (places_.empty()) r.fail("gates", "expected at least one place");
     key_ = str(r.where("gates"), ": ", r.address());
@@ -212,13 +211,12 @@ class Vtp final : public Method {
       fill(gate.score,
            std::vector<double>(static_cast<size_t>(gate.score.value().numel()), gate_init_));
       scores.parameters.push_back(gate.score);
-      run.transform_value(part_place(gate), Slot::kMask,
-                          [score = gate.score, mask = gate.mask](const Variable& x,
-                                                                 const Pass& pass) {
-                            const Variable a = score.effective_full(pass),
-                                           m = mask.effective_full(pass);
-                            return cast(x * (a * m), x.value().dtype());
-                          });
+      run.transform_value(
+          part_place(gate), Slot::kMask,
+          [score = gate.score, mask = gate.mask](const Variable& x, const Pass& pass) {
+            const Variable a = score.effective_full(pass), m = mask.effective_full(pass);
+            return cast(x * (a * m), x.value().dtype());
+          });
     }
     scores_ = run.add_group(std::move(scores));
   }
@@ -283,13 +281,14 @@ class Vtp final : public Method {
       if (net.has_module(str("blocks.", i, ".attn.qkv"))) blocks.push_back(str("blocks.", i));
     }
     if (blocks.empty())
-      throw RecipeError(str(key_, ": expected a vision transformer, got ",
-                            net.architecture().model, ", which has no blocks of tokens"));
+      throw RecipeError(str(key_, ": expected a vision transformer, got ", net.architecture().model,
+                            ", which has no blocks of tokens"));
     const std::vector<char> wanted = matched_by(where_, blocks, key_ + ".where");
     std::vector<FeatureGate> gates;
     for (size_t b = 0; b < blocks.size(); ++b) {
       for (const GatePlace& place : kGatePlaces) {
-        if (wanted[b] == 0 || std::find(places_.begin(), places_.end(), place.name) == places_.end())
+        if (wanted[b] == 0 ||
+            std::find(places_.begin(), places_.end(), place.name) == places_.end())
           continue;
         gates.push_back({.block = blocks[b],
                          .layer = str(blocks[b], ".", place.layer),
@@ -360,7 +359,9 @@ class Vtp final : public Method {
     std::map<std::string, std::vector<size_t>> together;  // gates by what they are compared with
     for (size_t i = 0; i < gates_->all().size(); ++i) {
       const FeatureGate& gate = gates_->all()[i];
-      together[scope_ == "global" ? "" : scope_ == "per_type" ? gate.place->name : gate.layer]
+      together[scope_ == "global"     ? ""
+               : scope_ == "per_type" ? gate.place->name
+                                      : gate.layer]
           .push_back(i);
     }
     for (const auto& [name, gates] : together) take_least(groups, scores, gates, cut);
@@ -380,8 +381,7 @@ class Vtp final : public Method {
     for (const size_t i : gates) {
       for (int64_t c = 0; c < groups.size(i); ++c) {
         const auto features = static_cast<int64_t>(groups.features(i, c).size());
-        units.push_back(
-            {scores[groups.found[i].group][static_cast<size_t>(c)], i, c, features});
+        units.push_back({scores[groups.found[i].group][static_cast<size_t>(c)], i, c, features});
         all += features;
       }
     }

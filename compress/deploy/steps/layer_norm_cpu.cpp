@@ -1,5 +1,6 @@
 #include <algorithm>
 #include <array>
+#include <cmath>
 #include <cstring>
 #include <vector>
 
@@ -158,7 +159,8 @@ class LayerNormStep final : public PlanStep {
     const Tensor index = constant_of(node.inputs[1], values);
     if (!index.defined() || !rest_.channels.empty()) return false;
     std::vector<int32_t> channels;
-    for (const double c : index.to_vector()) channels.push_back(static_cast<int32_t>(c + 0.5));
+    for (const double c : index.to_vector())
+      channels.push_back(static_cast<int32_t>(std::lround(c)));
     if (!std::is_sorted(channels.begin(), channels.end())) return false;
     rest_.channels = std::move(channels);
     return true;

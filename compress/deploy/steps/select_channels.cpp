@@ -1,6 +1,7 @@
 // Some channels of a value: in the pass of the layer norm in front where there is one
 // (layer_norm_cpu.cpp), else computed as in training.
 #include "autograd/select_channels.h"
+
 #include "compress/deploy/plan_step.h"
 
 namespace vtrain {

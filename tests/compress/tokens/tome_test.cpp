@@ -10,6 +10,7 @@
 #include "nn/graph.h"
 #include "nn/module_registry.h"
 #include "tests/fake_device.h"
+#include "tests/process.h"
 #include "tests/pruning.h"
 
 namespace vtrain {
@@ -227,6 +228,23 @@ TEST_CASE("tome: works with a teacher, and behind a phase that drops tokens") {
       TestPhase("{tome: {r: 16}}", {"~phases.sparse.from", "+" + from}),
       doctest::Contains("block 2 keeps 20 patch tokens, and only 17 are left in front of it"),
       RecipeError);
+}
+
+TEST_CASE("tome: in a phase of 0 epochs it merges in the trained network as it is") {
+  const TemporaryFolder folder;
+  const ProcessResult run =
+      run_vtrain({std::string(VTRAIN_SOURCE_DIR) + "/recipes/deit_tome.yaml",
+                  "model.name=deit_micro_patch4_28", "data.name=synthetic", "data.limit=64",
+                  "data.batch_size=16", "phases.dense.train.epochs=1",
+                  "phases.merged.train.epochs=0", "phases.merged.sched.warmup_epochs=0",
+                  "threads=2", "--quiet", "out.dir=" + (folder / "runs")});
+  REQUIRE_MESSAGE(run.exit_code == 0, run.errors);
+  const std::filesystem::path last = only_run(folder / "runs");
+  const auto dense = Network::load((last / "dense.safetensors").string()),
+             small = Network::load((last / "merged.safetensors").string());
+  CHECK(small->architecture().parts.size() == 6);
+  for (const Parameter& p : dense->parameters())
+    CHECK(are_same_bits(small->parameter(p.path()).value(), p.value()));
 }
 
 TEST_CASE("tome: a run that is killed ends in the same bytes") {

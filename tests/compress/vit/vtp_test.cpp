@@ -58,7 +58,8 @@ constexpr std::array<const char*, 4> kLayers = {"attn.qkv", "attn.proj", "mlp.fc
 std::vector<int64_t> all_hidden(TestPhase& phase) {
   std::vector<int64_t> all;
   for (int b = 0; b < 6; ++b) {
-    for (const char* const layer : kLayers) all.push_back(hidden(phase, str("blocks.", b, ".", layer)));
+    for (const char* const layer : kLayers)
+      all.push_back(hidden(phase, str("blocks.", b, ".", layer)));
   }
   return all;
 }
@@ -254,7 +255,8 @@ TEST_CASE("vtp: gate_init is where scores start, gate_lr_scale how fast they go"
   };
   // Plain SGD: the step is lr * gradient, in f32 near 0.5.
   CHECK(moved("lambda: 1") == doctest::Approx(0.01).epsilon(0.05));
-  CHECK(moved("lambda: 1, gate_lr_scale: 4") == doctest::Approx(4 * moved("lambda: 1")).epsilon(1e-3));
+  CHECK(moved("lambda: 1, gate_lr_scale: 4") ==
+        doctest::Approx(4 * moved("lambda: 1")).epsilon(1e-3));
 }
 
 TEST_CASE("vtp: scope says among which features the least are found") {
@@ -337,8 +339,8 @@ TEST_CASE("vtp: gates and where name what may go, min_keep and round_to what sta
 }
 
 TEST_CASE("vtp: sparse_epochs end the penalty; then scores stand still and what goes is at 0") {
-  TestPhase phase = vtp("lambda: 0.5, sparse_epochs: 2, prune_rate: 0.5",
-                        {"phases.sparse.train.epochs=3"});
+  TestPhase phase =
+      vtp("lambda: 0.5, sparse_epochs: 2, prune_rate: 0.5", {"phases.sparse.train.epochs=3"});
   phase->start();
   finish_epoch(phase);
   CHECK(total(all_hidden(phase)) == 0);
@@ -363,9 +365,9 @@ TEST_CASE("vtp: a moving average is cut and folded as one network") {
 }
 
 TEST_CASE("vtp: the loss falls while scores become sparse") {
-  TestPhase phase = vtp("lambda: 0.5, l1: prox, gate_lr_scale: 20, sparse_epochs: 3, prune_rate: 0.3",
-                        {"optim.name=adamw", "~optim.momentum", "optim.lr=0.001",
-                         "phases.sparse.train.epochs=6"});
+  TestPhase phase = vtp(
+      "lambda: 0.5, l1: prox, gate_lr_scale: 20, sparse_epochs: 3, prune_rate: 0.3",
+      {"optim.name=adamw", "~optim.momentum", "optim.lr=0.001", "phases.sparse.train.epochs=6"});
   phase->start();
   phase.steps(1);
   const double loss = phase.mean("loss"), norm = phase.mean("vtp.l1");
@@ -388,7 +390,8 @@ TEST_CASE("vtp: composes: a teacher beside it, token methods behind it, and itse
   const std::vector<std::string> from = {"~phases.sparse.from", "+model.weights=" + file};
   const Tensor images = first.images(6);
   for (const char* const next :
-       {"{dynamicvit: {at: [2, 4], keep_ratio: 0.7, teacher: self, freeze_epochs: 0}, kd: {teacher: "
+       {"{dynamicvit: {at: [2, 4], keep_ratio: 0.7, teacher: self, freeze_epochs: 0}, kd: "
+        "{teacher: "
         "self}}",
         "{tome: {r: 5}, kd: {teacher: self}}", "{vtp: {prune_rate: 0.3}}"}) {
     CAPTURE(next);
