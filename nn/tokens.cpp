@@ -17,6 +17,8 @@ Tokens gather(const Tokens& t, const Variable& index) {
   u.x = gather_rows(t.x, index);
   u.mask = gather_flat(t.mask, index);
   u.key_bias = gather_flat(t.key_bias, index);
+  u.sizes = gather_flat(t.sizes, index);
+  u.attended = {};  // its rows are those before
   return u;
 }
 

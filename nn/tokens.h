@@ -6,12 +6,22 @@
 
 namespace vtrain {
 
+/// What a block's attention has just looked at: queries, keys and values of all heads, packed as
+/// tensor/ops/attention.h says, for methods that compare tokens.
+struct Attended {
+  Variable
+      qkv;  // (N, L, num_heads * (2 qk_dim + v_dim)); undefined: no attention in this block yet
+  int64_t num_heads = 0, qk_dim = 0, v_dim = 0;
+};
+
 /// What travels from block to block of a transformer.
 struct Tokens {
   Variable x;  // (N, L, C)
   // Both f32 beside a bf16 x:
-  Variable mask;            // (N, L): 1 = visible as a key; a gradient reaches it; undefined = all
-  Variable key_bias;        // (N, L) added to the logits of key j; undefined = none
+  Variable mask;      // (N, L): 1 = visible as a key; a gradient reaches it; undefined = all
+  Variable key_bias;  // (N, L) added to the logits of key j; undefined = none
+  Variable sizes;  // (N, L) f32, without gradient: patches a token stands for; undefined = 1 each
+  Attended attended = {};   // from a block's attention to the end of the block
   int64_t num_special = 0;  // class and distillation tokens in front, which no method may drop
   double mask_eps = 0;      // of the masked softmax; above 0 only to reproduce published numbers
   bool mask_max_over_all =
@@ -20,7 +30,8 @@ struct Tokens {
   int64_t length() const { return x.dim(1); }
 };
 
-/// The tokens at `index` (N, K) i32 of all tokens, special ones included; mask and bias go along.
+/// The tokens at `index` (N, K) i32 of all tokens, special ones included; mask, bias and sizes go
+/// along.
 Tokens gather(const Tokens& t, const Variable& index);
 
 /// Patch tokens: what stands behind the special ones.

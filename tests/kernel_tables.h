@@ -29,6 +29,7 @@
 #include "tensor/ops/rows.h"
 #include "tensor/ops/softmax.h"
 #include "tensor/ops/sort.h"
+#include "tensor/ops/token_merge.h"
 #include "tensor/ops/unary.h"
 
 namespace vtrain {
@@ -192,6 +193,7 @@ void register_cpu_kernels_as(DeviceType type) {
   retag<Policy, rows_kernels>(type);
   retag<Policy, softmax_kernels>(type);
   retag<Policy, sort_kernels>(type);
+  retag<Policy, token_merge_kernels>(type);
   retag<Policy, unary_kernels>(type);
 }
 

@@ -38,7 +38,7 @@ int64_t zeros_in(const std::vector<double>& values) {
 }
 
 void check_killed_is_whole(const std::string& recipe, const std::vector<std::string>& overrides,
-                           const std::vector<int64_t>& kill_at) {
+                           const std::vector<int64_t>& kill_at, const std::string& phase) {
   const TemporaryFolder folder;
   const auto arguments = [&](const std::string& out) {
     std::vector<std::string> all = {recipe,
@@ -47,7 +47,7 @@ void check_killed_is_whole(const std::string& recipe, const std::vector<std::str
                                     "data.batch_size=16",
                                     "data.val=0.2",
                                     "phases.dense.train.epochs=1",
-                                    "phases.pruned.train.epochs=3",
+                                    "phases." + phase + ".train.epochs=3",
                                     "ckpt.every_steps=1",
                                     "threads=2",
                                     "--quiet",
@@ -65,7 +65,7 @@ void check_killed_is_whole(const std::string& recipe, const std::vector<std::str
   }
   const ProcessResult resumed = run_vtrain(arguments("killed"));
   REQUIRE_MESSAGE(resumed.exit_code == 0, resumed.errors);
-  for (const char* const file : {"pruned.safetensors", "metrics.csv"})
+  for (const std::string& file : {phase + ".safetensors", std::string("metrics.csv")})
     CHECK(file_content((only_run(folder / "whole") / file).string()) ==
           file_content((only_run(folder / "killed") / file).string()));
 }

@@ -102,7 +102,9 @@ PhaseConfig read_phase(const std::string& name, const Recipe& merged,
   phase.data = read_data_options(r.section("data", "the images"));
   phase.augment = read_augment_options(r.section("aug", "what happens to training images"));
   Recipe train = r.section("train", "length of the phase");
-  phase.epochs = train.integer("epochs", 10, at_least(1), "passes over the training images");
+  phase.epochs =
+      train.integer("epochs", 10, at_least(0),
+                    "passes over the training images; 0: methods act on the network as it is");
   phase.accum = train.integer("accum", 1, at_least(1), "batches per update");
   phase.ema_decay = r.section("ema", "moving average of the weights")
                         .maybe_real("decay", in(0, 1),

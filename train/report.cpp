@@ -38,6 +38,9 @@ std::vector<Timing> time_in_turn(const std::vector<Runner>& networks, int64_t ba
 
 /// How far a deployed network in f32 may be from the eager one, relative to the largest logit.
 constexpr double kPlanTolerance = 1e-5;
+// Ties but for rounding: one choice of some hundred thousand, of which an image makes some
+// thousand.
+constexpr double kOtherDecisions = 0.05;
 
 }  // namespace
 
@@ -83,6 +86,13 @@ Runner runner_of(Network& network, const Tensor& images) {
             "|logit| ",
             difference.logits, ", allowed ", kPlanTolerance, "; the first layer that differs is ",
             difference.first_layer.empty() ? "none" : difference.first_layer),
+        ExitCode::kVerification);
+  }
+  if (difference.decisions > kOtherDecisions) {
+    throw Error(
+        str("deployed ", network.architecture().model,
+            ": it chooses other tokens than the trained network for ", difference.decisions * 100,
+            " % of the images, allowed ", kOtherDecisions * 100, " %"),
         ExitCode::kVerification);
   }
   runner.run = [plan](const Tensor& x) { return plan->run(x); };

@@ -47,6 +47,22 @@ void tie_groups(Channels& c, const Labels& labels, int64_t groups, bool is_whole
   }
 }
 
+/// The k-th channels of all heads, as the order of the attention's module numbers them.
+void tie_ordered(Channels& c, const Labels& labels, const std::vector<int64_t>& order,
+                 const Node& node, int64_t heads) {
+  if (order.size() != labels.size())
+    throw Error(str("cut: ", Graph::module_of(node), ": expected an order of ", labels.size(),
+                    " channels, got ", order.size()));
+  const auto size = static_cast<int64_t>(labels.size()) / heads;
+  const auto at = [&](int64_t head, int64_t k) {
+    const int64_t position = order[static_cast<size_t>(head * size + k)];
+    return Labels{labels[static_cast<size_t>(head * size + position)]};
+  };
+  for (int64_t head = 1; head < heads; ++head) {
+    for (int64_t k = 0; k < size; ++k) c.unify(at(0, k), at(head, k));
+  }
+}
+
 void convolution(Channels& c, const Node& node) {
   const int x = node.inputs[0], w = node.inputs[1], b = node.inputs[2];
   const Labels in = c.of(x, 1), rows = c.of(w, 0), columns = c.of(w, 1);
@@ -333,7 +349,12 @@ void attention(Channels& c, const Node& node) {
   c.unify(q, k);
   const bool is_whole = c.grouped() == GroupedCut::kWhole;
   tie_groups(c, q, heads, is_whole);
-  tie_groups(c, v, heads, is_whole);
+  const auto order = c.head_orders().find(Graph::module_of(node));
+  if (order == c.head_orders().end() || is_whole) {
+    tie_groups(c, v, heads, is_whole);
+  } else {
+    tie_ordered(c, v, order->second, node, heads);
+  }
   if (is_whole) {
     Labels firsts;
     for (int64_t head = 0; head < heads; ++head) {
@@ -365,6 +386,34 @@ void gather_rows(Channels& c, const Node& node) {
   c.set(node.output, 1, {});
 }
 
+/// Compares tokens by the mean over heads of some columns: a column that is 0 in all of them tells
+/// nothing, so it may go.
+void match_tokens(Channels& c, const Node& node) {
+  const Labels in = c.of(node.inputs[0], -1);
+  const int64_t begin = integer(node, "begin"), width = integer(node, "width"),
+                heads = integer(node, "heads");
+  // Of whole heads that go, the others keep their width.
+  if (in.empty() || (c.grouped() == GroupedCut::kWhole && heads > 1)) return;
+  tie_groups(c, part_of(in, begin, begin + heads * width), heads, /*is_whole=*/false);
+  c.cost(node.op.macs, {part_of(in, begin, begin + width)});
+}
+
+/// Whole rows meet; the axis they lie along is not followed.
+void merge_rows(Channels& c, const Node& node) {
+  c.pin(c.of(node.inputs[0], 1));
+  c.set(node.output, 0, c.of(node.inputs[0], 0));
+  c.set(node.output, -1, c.of(node.inputs[0], -1));
+}
+
+/// Entries of the index are channels of the result and of nothing else; which of its input they
+/// are is not followed.
+void select_channels(Channels& c, const Node& node) {
+  c.pin(c.of(node.inputs[0], -1));
+  for (int axis = 0; axis + 1 < ndim_of(c, node.output); ++axis)
+    c.set(node.output, axis, c.of(node.inputs[0], axis));
+  c.set(node.output, -1, c.of(node.inputs[1], 0));
+}
+
 /// Integers have no channels.
 void index_of(Channels& c, const Node& node) { pin_inputs(c, node); }
 
@@ -394,6 +443,10 @@ const RegisteredChannelRule registered[] = {
     {{"softmax", "log_softmax"}, softmax},
     {{"gather_rows"}, gather_rows},
     {{"select_top", "with_special"}, index_of},
+    {{"select_channels"}, select_channels},
+    {{"match_tokens"}, match_tokens},
+    {{"merge_rows"}, merge_rows},
+    {{"merge_sizes"}, index_of},
 };
 
 }  // namespace

@@ -20,8 +20,8 @@ RegisteredChannelRule::RegisteredChannelRule(const std::vector<std::string>& ops
   }
 }
 
-Channels::Channels(Network& network, const Graph& graph, GroupedCut grouped)
-    : network_(network), graph_(graph), grouped_(grouped) {
+Channels::Channels(Network& network, const Graph& graph, GroupedCut grouped, HeadOrders orders)
+    : network_(network), graph_(graph), grouped_(grouped), orders_(std::move(orders)) {
   for (const Graph::Value& value : graph.values()) labels_.emplace_back(value.shape.size());
   label_parameters();
   walk();

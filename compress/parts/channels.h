@@ -2,6 +2,7 @@
 
 #include <cstdint>
 #include <functional>
+#include <map>
 #include <string>
 #include <vector>
 
@@ -15,6 +16,11 @@ enum class GroupedCut {
   kWhole,    // whole groups and heads: their number shrinks, their sizes stay
 };
 
+/// Which value channels of heads are bound together under kAligned, by the module of the attention:
+/// entry h * v_dim + k is the position in head h of its k-th channel, and the k-th of all heads can
+/// only be cut together. A module that is not named binds equal positions.
+using HeadOrders = std::map<std::string, std::vector<int64_t>>;
+
 /// Labels, one per channel along an axis: equal labels, after `unify`, can only be cut together.
 /// Empty: the axis is not followed.
 using ChannelLabels = std::vector<int>;
@@ -24,10 +30,11 @@ using ChannelLabels = std::vector<int>;
 /// a rule costs freedom and not correctness. The rules are registered by the op's name.
 class Channels {
  public:
-  Channels(Network& network, const Graph& graph, GroupedCut grouped);
+  Channels(Network& network, const Graph& graph, GroupedCut grouped, HeadOrders orders = {});
 
   const Graph& graph() const { return graph_; }
   GroupedCut grouped() const { return grouped_; }
+  const HeadOrders& head_orders() const { return orders_; }
 
   const ChannelLabels& of(int value, int axis) const;
   void set(int value, int axis, ChannelLabels labels);
@@ -77,6 +84,7 @@ class Channels {
   Network& network_;
   const Graph& graph_;
   GroupedCut grouped_;
+  HeadOrders orders_;
   std::vector<std::vector<ChannelLabels>> labels_;  // by value and axis
   mutable std::vector<int> parent_;
   std::vector<char> is_pinned_, is_residual_, is_normalised_;  // by representative

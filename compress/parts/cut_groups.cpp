@@ -53,9 +53,9 @@ Slots find_slots(const Channels& channels) {
 
 }  // namespace
 
-CutGroups::CutGroups(Network& network, GroupedCut grouped) {
+CutGroups::CutGroups(Network& network, GroupedCut grouped, const HeadOrders& orders) {
   const Graph graph(network);
-  const Channels channels(network, graph, grouped);
+  const Channels channels(network, graph, grouped, orders);
   const Slots slots = find_slots(channels);
 
   std::map<std::vector<size_t>, size_t> group_of_places;

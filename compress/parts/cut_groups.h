@@ -37,7 +37,8 @@ using Cut = std::vector<std::vector<int64_t>>;
 /// bind together are one. The plan of the network must be made while it has the graph's structure.
 class CutGroups {
  public:
-  explicit CutGroups(Network& network, GroupedCut grouped = GroupedCut::kAligned);
+  explicit CutGroups(Network& network, GroupedCut grouped = GroupedCut::kAligned,
+                     const HeadOrders& orders = {});
 
   const std::vector<CutGroup>& groups() const { return groups_; }
   Cut nothing() const { return Cut(groups_.size()); }

@@ -1,5 +1,7 @@
 #include "nn/layers/block.h"
 
+#include <utility>
+
 #include "autograd/arithmetic.h"
 
 namespace vtrain {
@@ -22,8 +24,13 @@ Block::Block(int64_t dim, int64_t num_heads, int64_t hidden_dim, double drop_pat
 
 Tokens Block::forward_tokens(const Tokens& t, const Pass& pass) {
   Tokens u = t;
-  u.x = t.x + drop_path1_(attn_(norm1_(t, pass), pass).x, pass);
+  {
+    Tokens a = attn_(norm1_(t, pass), pass);
+    u.x = t.x + drop_path1_(a.x, pass);
+    u.attended = std::move(a.attended);
+  }
   u = after_attention_(u, pass);
+  u.attended = {};
   u.x = u.x + drop_path2_(mlp_(norm2_(u.x, pass), pass), pass);
   return u;
 }

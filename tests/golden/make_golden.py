@@ -551,8 +551,59 @@ def group_norm():
     write("group_norm", c.tensors)
 
 
+def merge_map(x, begin, heads, width, special, r):
+    """New position of every token, by torch's argmax and stable sort (arXiv:2210.09461)."""
+    metric = x[:, :, begin : begin + heads * width].unflatten(2, (heads, width)).mean(2)
+    metric = metric / metric.norm(dim=-1, keepdim=True)
+    a, b = metric[:, ::2], metric[:, 1::2]
+    scores = a @ b.transpose(1, 2)
+    scores[:, : (special + 1) // 2, :] = -math.inf  # special tokens of A do not move
+    scores[:, :, : special // 2] = -math.inf  # and nothing moves into those of B
+    best, target = scores.max(2)
+    order = torch.sort(best, dim=1, descending=True, stable=True).indices
+    n, length = x.shape[:2]
+    to = torch.empty(n, length, dtype=torch.int32)
+    for i in range(n):
+        gone = order[i, :r].tolist()
+        left = [t for t in range(special)]
+        left += [t for t in range(0, length, 2) if t >= special and t // 2 not in gone]
+        left += [t for t in range(1, length, 2) if t >= special]
+        for position, token in enumerate(left):
+            to[i, token] = position
+        for k in gone:
+            to[i, 2 * k] = to[i, 2 * int(target[i, k]) + 1]
+    return to
+
+
+def token_merge():
+    c = Cases(23)
+    for name, (length, begin, heads, width, special, r) in {
+        "keys": (13, 6, 2, 3, 1, 4),
+        "even": (8, 0, 1, 5, 1, 3),
+        "distilled": (12, 2, 3, 2, 2, 5),
+        "no_special": (6, 0, 1, 4, 0, 3),
+    }.items():
+        x = c.normal(3, length, begin + heads * width + 2)
+        c.tensors[f"{name}.source"] = x
+        c.tensors[f"{name}.options"] = np.array([begin, heads, width, special, r], dtype=np.int32)
+        to = merge_map(torch.tensor(x, dtype=torch.float64), begin, heads, width, special, r)
+        sizes = c.random.integers(1, 6, (3, length)).astype(np.float32)
+        c.tensors[f"{name}.sizes_after"] = (
+            torch.zeros(3, length - r).scatter_add(1, to.long(), torch.tensor(sizes)).numpy()
+        )
+
+        def merge(x, sizes, to):
+            into = lambda v: torch.zeros(3, length - r, v.shape[2], dtype=v.dtype).scatter_add(
+                1, to.unsqueeze(2).expand_as(v), v
+            )
+            return into(x * sizes.unsqueeze(2)) / into(sizes.unsqueeze(2))
+
+        c.op(name, merge, {"sizes": sizes, "to": to.numpy()}, x=c.normal(3, length, 4))
+    write("token_merge", c.tensors)
+
+
 if __name__ == "__main__":
     for make in (arithmetic, linear, normalize, shape, tokens, attention, optimizers, vit, conv2d, batch_norm):
         make()
-    for make in (pool, activation, rms_norm, local_response_norm, rearrange, indexing, resize2d, losses, group_norm):
+    for make in (pool, activation, rms_norm, local_response_norm, rearrange, indexing, resize2d, losses, group_norm, token_merge):
         make()

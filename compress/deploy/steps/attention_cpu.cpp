@@ -8,8 +8,8 @@
 namespace vtrain {
 namespace {
 
-/// Multi-head self-attention without mask and bias: the project's own kernel, whose row statistics,
-/// which only training reads, go to scratch.
+/// Multi-head self-attention without mask: the project's own kernel, whose row statistics, which
+/// only training reads, go to scratch.
 struct AttentionSizes {
   int64_t heads, qk_dim, v_dim;
   double scale;
@@ -17,8 +17,14 @@ struct AttentionSizes {
 
 class AttentionCall final : public PlanCall {
  public:
-  AttentionCall(const AttentionSizes& sizes, Tensor qkv, Tensor out, PlanScratch& scratch)
-      : sizes_(sizes), qkv_(std::move(qkv)), out_(std::move(out)), scratch_(scratch) {
+  /// `bias`: (N, L) added to the logits of each key, or undefined.
+  AttentionCall(const AttentionSizes& sizes, Tensor qkv, Tensor bias, Tensor out,
+                PlanScratch& scratch)
+      : sizes_(sizes),
+        qkv_(std::move(qkv)),
+        bias_(std::move(bias)),
+        out_(std::move(out)),
+        scratch_(scratch) {
     const int64_t floats = 2 * statistics() + num_threads() * per_thread();
     scratch.reserve(static_cast<size_t>(floats) * sizeof(float));
   }
@@ -50,6 +56,7 @@ class AttentionCall final : public PlanCall {
   AttentionArrays<T> arrays() const {
     AttentionArrays<T> a{};
     a.qkv = qkv_.data<T>();
+    a.key_bias = bias_.defined() ? bias_.data<float>() : nullptr;
     a.heads = sizes_.heads;
     a.length = qkv_.dim(1);
     a.qk_dim = sizes_.qk_dim;
@@ -75,39 +82,39 @@ class AttentionCall final : public PlanCall {
   }
 
   AttentionSizes sizes_;
-  Tensor qkv_, out_;
+  Tensor qkv_, bias_, out_;
   PlanScratch& scratch_;
 };
 
 class AttentionStep final : public PlanStep {
  public:
   AttentionStep(const Graph::Node& node, const AttentionSizes& sizes)
-      : PlanStep(node, {node.inputs[0]}), sizes_(sizes) {}
+      : PlanStep(node, {node.inputs[0], node.inputs[2]}), sizes_(sizes) {}
   bool reads(size_t, const Tensor& x, const Tensor&) const override { return x.is_contiguous(); }
   std::unique_ptr<PlanCall> bind(const std::vector<Tensor>& inputs, const Tensor& output,
                                  PlanScratch& scratch) override {
-    return std::make_unique<AttentionCall>(sizes_, inputs[0], output, scratch);
+    return std::make_unique<AttentionCall>(sizes_, inputs[0], inputs[1], output, scratch);
   }
 
  private:
   AttentionSizes sizes_;
 };
 
-const RegisteredStep registered("attention",
-                                [](const Graph::Node& node,
-                                   const PlanValues& values) -> std::unique_ptr<PlanStep> {
-                                  const DType dtype =
-                                      values[static_cast<size_t>(node.output)].dtype;
-                                  const bool is_plain = node.inputs[1] < 0 && node.inputs[2] < 0;
-                                  if (!is_plain || attribute(node, "mask_eps") != 0 ||
-                                      (dtype != DType::f32 && dtype != DType::bf16))
-                                    return nullptr;
-                                  return std::make_unique<AttentionStep>(
-                                      node, AttentionSizes{.heads = integer(node, "num_heads"),
-                                                           .qk_dim = integer(node, "qk_dim"),
-                                                           .v_dim = integer(node, "v_dim"),
-                                                           .scale = attribute(node, "scale")});
-                                });
+const RegisteredStep registered(
+    "attention",
+    [](const Graph::Node& node, const PlanValues& values) -> std::unique_ptr<PlanStep> {
+      const DType dtype = values[static_cast<size_t>(node.output)].dtype;
+      const int bias = node.inputs[2];
+      const bool has_wide_bias = bias >= 0 && values[static_cast<size_t>(bias)].dtype != DType::f32;
+      if (node.inputs[1] >= 0 || has_wide_bias || attribute(node, "mask_eps") != 0 ||
+          (dtype != DType::f32 && dtype != DType::bf16))
+        return nullptr;
+      return std::make_unique<AttentionStep>(node,
+                                             AttentionSizes{.heads = integer(node, "num_heads"),
+                                                            .qk_dim = integer(node, "qk_dim"),
+                                                            .v_dim = integer(node, "v_dim"),
+                                                            .scale = attribute(node, "scale")});
+    });
 
 }  // namespace
 }  // namespace vtrain

@@ -1,5 +1,8 @@
 #include <algorithm>
 #include <array>
+#include <cmath>
+#include <cstring>
+#include <vector>
 
 #include "compress/deploy/codes.h"
 #include "compress/deploy/fold.h"
@@ -14,27 +17,43 @@ constexpr int64_t kGrainElements = 8192;
 
 const float* data_or_null(const Tensor& t) { return t.defined() ? t.data<float>() : nullptr; }
 
+/// What a step does besides normalising.
+struct LayerNormRest {
+  std::vector<int32_t> channels = {};  // that are handed on, of all; empty: all
+  std::optional<QuantizedType> codes = {};
+};
+
 class LayerNormCall final : public PlanCall {
  public:
   LayerNormCall(std::string layers, Tensor weight, Tensor bias, double eps,
-                const std::optional<QuantizedType>& codes, Tensor x, Tensor y, PlanScratch& scratch)
+                const LayerNormRest& rest, Tensor x, Tensor y, PlanScratch& scratch)
       : layers_(std::move(layers)),
         weight_(std::move(weight)),
         bias_(std::move(bias)),
         eps_(static_cast<float>(eps)),
+        channels_(rest.channels),
         x_(std::move(x)),
         y_(std::move(y)),
         scratch_(scratch) {
     scratch.reserve(static_cast<size_t>(2 * rows()) * sizeof(float));
-    if (codes) codes_.emplace(*codes);
+    if (rest.codes) codes_.emplace(*rest.codes);
   }
 
   void run() override {
     const LayerNormSimd& simd = by_level(baseline::layer_norm_simd, avx2::layer_norm_simd,
                                          avx512::layer_norm_simd, avx512_bf16::layer_norm_simd);
     if (codes_) {
-      run_to_codes(simd.f32);
+      auto* const y = reinterpret_cast<uint8_t*>(y_.raw());
+      run_in_pieces(simd.f32, [&](const float* rows, int64_t count, int64_t first) {
+        codes_->write(rows, count * y_.dim(-1), y + first * y_.dim(-1));
+      });
       codes_->check(layers_);
+    } else if (!channels_.empty()) {
+      if (y_.dtype() == DType::bf16) {
+        run_in_pieces(simd.bf16, Copy<BFloat16>{y_});
+      } else {
+        run_in_pieces(simd.f32, Copy<float>{y_});
+      }
     } else if (y_.dtype() == DType::bf16) {
       run_with<BFloat16>(simd.bf16);
     } else {
@@ -61,28 +80,50 @@ class LayerNormCall final : public PlanCall {
     });
   }
 
-  /// A few rows at a time, so that they are rounded while they are in L1.
-  void run_to_codes(const LayerNormLoops<float>& loops) {
+  template <class T>
+  struct Copy {
+    Tensor& y;
+    void operator()(const T* rows, int64_t count, int64_t first) const {
+      T* const to = y.data<T>() + first * y.dim(-1);
+      std::memcpy(static_cast<void*>(to), rows, static_cast<size_t>(count * y.dim(-1)) * sizeof(T));
+    }
+  };
+
+  /// A few rows at a time, so that what comes behind finds them in L1: write(rows, count, first).
+  template <class T, class Write>
+  void run_in_pieces(const LayerNormLoops<T>& loops, const Write& write) {
     constexpr int64_t kRows = 4;
     const int64_t channels = x_.dim(-1);
-    const float* const x = x_.data<float>();
-    auto* const y = reinterpret_cast<uint8_t*>(y_.raw());
+    const T* const x = x_.data<T>();
     parallel_for(rows(), std::max<int64_t>(kGrainElements / channels, 1),
                  [&](int64_t begin, int64_t end) {
-                   std::vector<float> some(static_cast<size_t>(kRows * channels));
+                   std::vector<T> some(static_cast<size_t>(kRows * channels));
                    std::array<float, kRows> mean, rstd;
                    for (int64_t r = begin; r < end; r += kRows) {
                      const int64_t count = std::min(kRows, end - r);
                      loops.forward(x + r * channels, data_or_null(weight_), data_or_null(bias_),
                                    count, channels, eps_, some.data(), mean.data(), rstd.data());
-                     codes_->write(some.data(), count * channels, y + r * channels);
+                     select(some.data(), count, channels);
+                     write(some.data(), count, r);
                    }
                  });
+  }
+
+  /// Rows close up over the channels that are not handed on. They ascend: nothing is overwritten
+  /// before it has moved.
+  template <class T>
+  void select(T* some, int64_t count, int64_t channels) const {
+    if (channels_.empty()) return;
+    T* to = some;
+    for (int64_t r = 0; r < count; ++r) {
+      for (const int32_t c : channels_) *to++ = some[r * channels + c];
+    }
   }
 
   std::string layers_;
   Tensor weight_, bias_;
   float eps_;
+  std::vector<int32_t> channels_;
   std::optional<CodeWriter> codes_;
   Tensor x_, y_;
   PlanScratch& scratch_;
@@ -99,23 +140,35 @@ class LayerNormStep final : public PlanStep {
   bool reads(size_t, const Tensor& x, const Tensor&) const override { return x.is_contiguous(); }
   std::unique_ptr<PlanCall> bind(const std::vector<Tensor>& inputs, const Tensor& output,
                                  PlanScratch& scratch) override {
-    return std::make_unique<LayerNormCall>(layers(), weight_, bias_, eps_, codes_, inputs[0],
-                                           output, scratch);
+    return std::make_unique<LayerNormCall>(layers(), weight_, bias_, eps_, rest_, inputs[0], output,
+                                           scratch);
   }
 
  protected:
-  bool absorb(const Graph::Node& node, size_t, const PlanValues& values) override {
-    if (node.op.name != "quantize" || codes_ ||
-        values[static_cast<size_t>(output())].dtype != DType::f32)
+  bool absorb(const Graph::Node& node, size_t own, const PlanValues& values) override {
+    if (rest_.codes) return false;
+    if (node.op.name == "select_channels") return own == 0 && absorb_channels(node, values);
+    if (node.op.name != "quantize" || values[static_cast<size_t>(output())].dtype != DType::f32)
       return false;
-    codes_ = values[static_cast<size_t>(node.output)].codes;
+    rest_.codes = values[static_cast<size_t>(node.output)].codes;
     return true;
   }
 
  private:
+  bool absorb_channels(const Graph::Node& node, const PlanValues& values) {
+    const Tensor index = constant_of(node.inputs[1], values);
+    if (!index.defined() || !rest_.channels.empty()) return false;
+    std::vector<int32_t> channels;
+    for (const double c : index.to_vector())
+      channels.push_back(static_cast<int32_t>(std::lround(c)));
+    if (!std::is_sorted(channels.begin(), channels.end())) return false;
+    rest_.channels = std::move(channels);
+    return true;
+  }
+
   Tensor weight_, bias_;
   double eps_;
-  std::optional<QuantizedType> codes_;
+  LayerNormRest rest_;
 };
 
 const RegisteredStep registered("layer_norm",

@@ -4,6 +4,7 @@
 
 #include "autograd/activation.h"
 #include "autograd/arithmetic.h"
+#include "autograd/attention.h"
 #include "autograd/conv2d.h"
 #include "autograd/indexing.h"
 #include "autograd/linear.h"
@@ -13,7 +14,9 @@
 #include "autograd/rearrange.h"
 #include "autograd/resize2d.h"
 #include "autograd/rms_norm.h"
+#include "autograd/select_channels.h"
 #include "autograd/shape.h"
+#include "autograd/token_merge.h"
 #include "compress/deploy/compare.h"
 #include "nn/layers/activation.h"
 #include "nn/layers/batch_norm.h"
@@ -138,6 +141,38 @@ TEST_CASE("plan: tokens that move") {
   });
   check_tokens([](const Variable& x) {
     return concat({slice(x, 2, 32, 64), gelu(slice(x, 2, 0, 32))}, 2);
+  });
+}
+
+TEST_CASE("plan: tokens that merge, and attention that weighs them") {
+  check_tokens([](const Variable& x) {
+    const Variable to = match_tokens(x, {.width = 64, .num_special = 1, .r = 20}),
+                   sizes = merge_sizes({}, to, 30), t = merge_rows(x, {}, to, 30);
+    const Variable again = match_tokens(t, {.width = 32, .num_special = 2, .r = 10}),
+                   s = merge_sizes(sizes, again, 20), u = merge_rows(t, sizes, again, 20);
+    const Variable weighed = attention(concat({u, u * 0.5, u}, 2), {}, log(s),
+                                       {.num_heads = 4, .qk_dim = 16, .v_dim = 16, .scale = 0.25});
+    return concat({t, weighed}, 1);
+  });
+}
+
+TEST_CASE("plan: some channels, behind a layer norm and elsewhere, in order and not") {
+  static const auto index = [](std::initializer_list<double> channels) {
+    return Variable(from_values({static_cast<int64_t>(channels.size())}, channels));
+  };
+  check_tokens([](const Variable& x) {
+    const Variable n = layer_norm(x, weight({64}), weight({64}), 1e-6);
+    return linear(select_channels(n, index({0, 5, 6, 63})), weight({64, 4}), {}) * 100.0;
+  });
+  check_tokens([](const Variable& x) {  // read twice: the norm is a value of its own
+    const Variable n = layer_norm(x, {}, {}, 1e-6);
+    return n + linear(select_channels(n, index({7, 5})), weight({64, 2}), {}) * 100.0;
+  });
+  check_tokens([](const Variable& x) {
+    return linear(select_channels(layer_norm(x, {}, {}, 1e-6), index({7, 5})), weight({64, 2}), {});
+  });
+  check_tokens([](const Variable& x) {
+    return linear(select_channels(x, index({1, 3, 62})), weight({64, 3}), {}) * 100.0;
   });
 }
 

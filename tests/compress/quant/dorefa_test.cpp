@@ -7,11 +7,14 @@
 #include "compress/deploy/int8_file.h"
 #include "compress/deploy/packed_file.h"
 #include "compress/deploy/plan.h"
+#include "tests/composition.h"
 #include "tests/compress/distill/checks.h"
 #include "tests/quantizing.h"
 
 namespace vtrain {
 namespace {
+
+const TinyKnobs tiny_knobs("dorefa", "{}", std::nullopt);
 
 using doctest::Approx;
 

@@ -6,12 +6,15 @@
 
 #include "compress/deploy/int8_file.h"
 #include "compress/deploy/plan.h"
+#include "tests/composition.h"
 #include "tests/compress/distill/checks.h"
 #include "tests/process.h"
 #include "tests/quantizing.h"
 
 namespace vtrain {
 namespace {
+
+const TinyKnobs tiny_knobs("lsq", "{weight_bits: 4, activation_bits: 4}", "{weight_bits: 4, activation_bits: 4}");
 
 using doctest::Approx;
 

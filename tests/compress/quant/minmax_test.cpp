@@ -10,12 +10,15 @@
 #include "nn/layers/conv2d.h"
 #include "nn/layers/global_average_pool.h"
 #include "nn/layers/linear.h"
+#include "tests/composition.h"
 #include "tests/compress/distill/checks.h"
 #include "tests/process.h"
 #include "tests/quantizing.h"
 
 namespace vtrain {
 namespace {
+
+const TinyKnobs tiny_knobs("minmax", "{calib_batches: 1}", "{calib_batches: 1}");
 
 using doctest::Approx;
 

@@ -6,12 +6,15 @@
 
 #include "compress/deploy/packed_file.h"
 #include "compress/deploy/packed_weights.h"
+#include "tests/composition.h"
 #include "tests/compress/distill/checks.h"
 #include "tests/process.h"
 #include "tests/quantizing.h"
 
 namespace vtrain {
 namespace {
+
+const TinyKnobs tiny_knobs("ttq", "{}", "{}");
 
 using doctest::Approx;
 

@@ -20,7 +20,9 @@
 #include "autograd/rearrange.h"
 #include "autograd/resize2d.h"
 #include "autograd/rms_norm.h"
+#include "autograd/select_channels.h"
 #include "autograd/shape.h"
+#include "autograd/token_merge.h"
 #include "autograd/tokens.h"
 #include "compress/deploy/onnx.h"
 #include "tensor/random.h"
@@ -387,6 +389,41 @@ Variable fake_quantized(const Variable& x, const Tensor& scale, const Codes& c) 
                           {"high", c.high},
                           {"axis", scales.size() == 1 ? -1 : 0}}},
                         from_values(x.shape(), y), {x, Variable(scale)}, nullptr);
+}
+
+/// Merges r of the tokens (N, 64, 4) of images, compared by `options`, and again by the sizes that
+/// come of it.
+Function merged_twice(MatchOptions options) {
+  return [options](const Variable& x) {
+    const Variable t = tokens_of(x), to = match_tokens(t, options);
+    const int64_t rows = t.dim(1) - options.r;
+    const Variable once = merge_rows(t, {}, to, rows), sizes = merge_sizes({}, to, rows);
+    const Variable again = match_tokens(once, options);
+    return concat({merge_rows(once, sizes, again, rows - options.r),
+                   reshape(merge_sizes(sizes, again, rows - options.r), {x.dim(0), -1, 1})},
+                  2);
+  };
+}
+
+TEST_CASE("onnx ops: tokens merge, with no, one and two special ones, and by parts of their rows") {
+  std::vector<Function> f;
+  f.push_back(merged_twice({.width = 4, .num_special = 1, .r = 13}));
+  f.push_back(merged_twice({.begin = 1, .heads = 1, .width = 3, .num_special = 2, .r = 9}));
+  f.push_back(merged_twice({.begin = 0, .heads = 2, .width = 2, .num_special = 0, .r = 16}));
+  f.push_back([](const Variable& x) {  // ties everywhere: all tokens are alike
+    const Variable alike = expand(mean(tokens_of(x), {1}, true), {x.dim(0), 64, 4});
+    return match_tokens(alike, {.width = 4, .num_special = 1, .r = 7});
+  });
+  f.push_back([](const Variable& x) {  // zeros
+    return match_tokens(tokens_of(relu(x - 1.5)), {.width = 4, .num_special = 1, .r = 20});
+  });
+  check_exported(f);
+}
+
+TEST_CASE("onnx ops: some channels") {
+  check_exported({[](const Variable& x) {
+    return select_channels(tokens_of(x), Variable(from_values({3}, {0, 1, 3})));
+  }});
 }
 
 TEST_CASE("onnx ops: simulated quantization, signed or not, of a byte, fewer or more bits") {
