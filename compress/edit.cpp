@@ -48,13 +48,26 @@ void Edit::apply() {
   if (groups_ != nullptr) apply_cut();
 }
 
+namespace {
+
+/// Logits without rounding: a code that turns at a tie is no difference between two structures, and
+/// a quantizer without a code for 0 has no masked form.
+Tensor logits_in_reals(Network& network, const Tensor& images) {
+  const Hooks hooks = network.hooks().without(Slot::kQuantize);
+  Pass pass;
+  pass.hooks = &hooks;
+  return network.root().outputs(Variable(images.channels_last()), pass).logits.value();
+}
+
+}  // namespace
+
 void Edit::apply_cut() {
   const NetworkCut plan = groups_->plan(cut_);
   network_.hooks().remove_owner(owner_);
   mask(network_, *groups_, cut_);
   const std::string masking = owner_ + ".masked layer norm";
   mask_layer_norms(network_, *groups_, cut_, masking);
-  const Tensor masked = network_.logits(context_.images);
+  const Tensor masked = logits_in_reals(network_, context_.images);
   network_.hooks().remove_owner(masking);
 
   network_.cut(plan);
@@ -65,7 +78,7 @@ void Edit::apply_cut() {
       context_.follow(parameters.at(a.parameter), a.axis, a.keep);
   }
   groups_ = nullptr;
-  context_.verified(relative_difference(masked, network_.logits(context_.images)));
+  context_.verified(relative_difference(masked, logits_in_reals(network_, context_.images)));
 }
 
 }  // namespace vtrain

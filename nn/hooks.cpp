@@ -124,6 +124,21 @@ void Hooks::remove_owner(std::string_view owner) {
   });
 }
 
+Hooks Hooks::without(Slot slot) const {
+  Hooks rest = *this;
+  const auto drop = [slot](auto& hooks) {
+    std::erase_if(hooks, [slot](const auto& hook) { return hook.slot == slot; });
+  };
+  for (auto& [path, hooks] : rest.weights_) drop(hooks);
+  for (auto& [path, at] : rest.modules_) {
+    drop(at.in);
+    drop(at.out);
+    drop(at.wraps);
+    drop(at.token_wraps);
+  }
+  return rest;
+}
+
 std::vector<std::string> Hooks::describe() const {
   std::vector<std::string> lines;
   const auto list = [&lines](const auto& hooks, const std::string& place) {

@@ -74,6 +74,8 @@ class Hooks {
   static void record(const std::vector<Tap>& taps, const Variable& value);
   void clear_taps() const;
   void remove_owner(std::string_view owner);
+  /// These hooks but for those of one slot; taps are the same ones.
+  Hooks without(Slot slot) const;
   bool empty() const { return weights_.empty() && modules_.empty(); }
   /// "mask: dynamicvit at blocks.2" per line, in the order of application.
   std::vector<std::string> describe() const;

@@ -104,8 +104,8 @@ MaskedCompact masked_against_compact(Network& network, DType dtype, GroupedCut g
   const CutGroups groups(network, grouped);
   const Cut cut = lowest(network, groups, rate, score, seed);
   const ModelOptions& o = network.architecture().options;
-  // Deep down a map has one position: of fewer images a channel may have next to no variance, and its
-  // norm would amplify what f32 rounds.
+  // Deep down a map has one position: of fewer images a channel may have next to no variance, and
+  // its norm would amplify what f32 rounds.
   constexpr int64_t kCalibration = 16, kCompared = 2;
   const Tensor all = Random(seed, "", "images")
                          .normal({kCalibration, o.channels, o.image_size, o.image_size}, {})

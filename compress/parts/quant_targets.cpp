@@ -66,9 +66,10 @@ std::vector<char> named(const std::map<int, Product>& products,
 
 /// What of one state of a network is rounded, with the graph that says so.
 struct LaidOutTargets {
-  LaidOutTargets(Network& net, const QuantChoice& choice, const std::string& key)
+  LaidOutTargets(Network& net, const QuantChoice& choice, const std::string& key,
+                 const QuantTargets* trained = nullptr)
       : network(net), graph(net) {
-    layout = int8_layout(graph, real_layers(graph, choice, key));
+    layout = int8_layout(graph, real_layers(graph, choice, key, trained));
     if (layout.layers.empty())
       throw RecipeError(
           str(key, ": layers and skip leave no layer of ", net.architecture().model, " to round"));
@@ -80,7 +81,8 @@ struct LaidOutTargets {
       throw RecipeError(str(key, ": ", error.what()));
     }
     for (const ScaleGroup& group : layout.groups) {
-      QuantValue value{.name = name_of_value(group.sources.front()), .scheme = group.scheme};
+      QuantValue value{.name = name_of_value(group.sources.front(), trained),
+                       .scheme = group.scheme};
       for (const int source : group.sources) {
         const std::vector<std::string>& own = places.at(source);
         value.watched.push_back(own.front());
@@ -101,9 +103,16 @@ struct LaidOutTargets {
   std::vector<QuantValue> values;  // of layout.groups
 
  private:
-  std::string name_of_value(int value) const {
+  /// With `trained`, that of the value it was chosen from, where a selection has come in between.
+  std::string name_of_value(int value, const QuantTargets* trained) const {
     const int producer = graph.value(value).producer;
-    return producer < 0 ? "images" : graph_node(graph, producer).scope;
+    if (producer < 0) return "images";
+    const Graph::Node& node = graph_node(graph, producer);
+    const auto is_known = [&](const QuantValue& known) { return known.name == node.scope; };
+    if (trained != nullptr && node.op.name == "select_channels" &&
+        std::ranges::none_of(trained->values, is_known))
+      return name_of_value(node.inputs[0], trained);
+    return node.scope;
   }
   Parameter parameter_at(int node, size_t input) const {
     const int value = graph_node(graph, node).inputs[input];
@@ -163,14 +172,16 @@ BatchNormConstants NormBehind::constants() const {
 }
 
 std::vector<std::string> real_layers(const Graph& graph, const QuantChoice& choice,
-                                     const std::string& key) {
+                                     const std::string& key, const QuantTargets* trained) {
   const std::map<int, Product> products = products_of(graph);
   const std::vector<char> wanted = named(products, choice.layers, key + ".layers"),
                           skipped = named(products, choice.skip, key + ".skip");
   std::vector<std::string> real;
   size_t i = 0;
   for (const auto& [node, product] : products) {
-    if (wanted[i] == 0 || skipped[i] != 0) real.push_back(product.path);
+    const auto is_trained = [&](const QuantLayer& layer) { return layer.path == product.path; };
+    const bool is_new = trained != nullptr && std::ranges::none_of(trained->layers, is_trained);
+    if (wanted[i] == 0 || skipped[i] != 0 || is_new) real.push_back(product.path);
     ++i;
   }
   return real;
@@ -212,9 +223,10 @@ RoundedWeight rounded_weight(const Tensor& codes, const Tensor& scale,
 
 Quantization trained_quantization(
     Network& network, const QuantChoice& choice, const std::string& key,
+    const QuantTargets& trained,
     const std::function<RoundedWeight(const QuantLayer&, const FoldedLayer&)>& weight,
     const std::function<QuantizedType(const QuantValue&)>& value) {
-  LaidOutTargets all(network, choice, key);
+  LaidOutTargets all(network, choice, key, &trained);
   Quantization q;
   for (size_t i = 0; i < all.layers.size(); ++i) {
     const Int8LayerNodes& nodes = all.layout.layers[i];

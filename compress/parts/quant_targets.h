@@ -59,9 +59,10 @@ struct QuantTargets {
 /// hook can reach.
 QuantTargets quant_targets(Network& network, const QuantChoice& choice, const std::string& key);
 
-/// Paths of the layers that stay real, as int8_layout takes them.
+/// Paths of the layers that stay real, as int8_layout takes them. With `trained`, layers that
+/// another method has added since stay real too.
 std::vector<std::string> real_layers(const Graph& graph, const QuantChoice& choice,
-                                     const std::string& key);
+                                     const std::string& key, const QuantTargets* trained = nullptr);
 
 /// A layer's weight on its codes.
 struct RoundedWeight {
@@ -78,6 +79,7 @@ RoundedWeight rounded_weight(const Tensor& codes, const Tensor& scale,
 /// and bias as they would be deployed in reals; `value` for every group.
 Quantization trained_quantization(
     Network& network, const QuantChoice& choice, const std::string& key,
+    const QuantTargets& trained,
     const std::function<RoundedWeight(const QuantLayer&, const FoldedLayer&)>& weight,
     const std::function<QuantizedType(const QuantValue&)>& value);
 

@@ -220,7 +220,7 @@ class DoReFa final : public Method {
 
   void deploy(Run& run) const {
     run.deploy(trained_quantization(
-                   run.net(), choice_, key_,
+                   run.net(), choice_, key_, targets_,
                    [this](const QuantLayer& layer, const FoldedLayer&) {
                      const PackedWeight packed = packed_of(layer);
                      return rounded_weight(packed.codes, packed.scale, layer.norm);
@@ -228,7 +228,7 @@ class DoReFa final : public Method {
                    [this](const QuantValue& value) { return type_of(value); }),
                {.range = "dorefa",
                 .images = run.train_samples(),
-                .skip = real_layers(Graph(run.net()), choice_, key_)});
+                .skip = real_layers(Graph(run.net()), choice_, key_, &targets_)});
     for (const QuantLayer& layer : targets_.layers)
       Parameter(layer.weight).set(reals_of(packed_of(layer)));
   }

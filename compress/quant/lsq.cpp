@@ -100,7 +100,7 @@ class Lsq final : public Method {
 
   void finish(Run& run) override {
     run.deploy(trained_quantization(
-                   run.net(), choice_, key_,
+                   run.net(), choice_, key_, targets_,
                    [this](const QuantLayer& layer, const FoldedLayer&) {
                      const LsqTarget& target = weights_[index_of(layer)];
                      return rounded_weight(codes_of(layer, target), target.step.value(),
@@ -109,7 +109,7 @@ class Lsq final : public Method {
                    [this](const QuantValue& value) { return type_of(value); }),
                {.range = "lsq",
                 .images = run.train_samples(),
-                .skip = real_layers(Graph(run.net()), choice_, key_)});
+                .skip = real_layers(Graph(run.net()), choice_, key_, &targets_)});
     for (size_t i = 0; i < targets_.layers.size(); ++i) {
       Parameter weight = targets_.layers[i].weight;
       weight.set(dequantize(codes_of(targets_.layers[i], weights_[i]),

@@ -371,7 +371,7 @@ class MinMax final : public Method {
 
   void deploy(Run& run) {
     Quantization q = trained_quantization(
-        run.net(), choice_, key_,
+        run.net(), choice_, key_, targets_,
         [this](const QuantLayer&, const FoldedLayer& folded) {
           return RoundedWeight{.weight = folded.weight,
                                .quantizer = weight_quantizer(folded.weight)};
@@ -379,7 +379,7 @@ class MinMax final : public Method {
         [&](const QuantValue& value) { return type_of(index_of(value.name)); });
     run.deploy(std::move(q), {.range = range_,
                               .images = run.train_samples(),
-                              .skip = real_layers(Graph(run.net()), choice_, key_)});
+                              .skip = real_layers(Graph(run.net()), choice_, key_, &targets_)});
   }
   /// Codes, and scales with the norm's factor taken out again, sign and all.
   PackedWeight packed_weight(const QuantLayer& layer) const {

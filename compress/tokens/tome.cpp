@@ -178,6 +178,11 @@ class Tome final : public Method {
 
   void attach(Run& run) override {
     plan(run.net());
+    for (const PartRecord& part : run.net().architecture().parts) {
+      if (part.kind == "tome_merge")
+        throw RecipeError(str("tome: ", part.place, " has a part of an earlier phase, ", part.kind,
+                              ", already; only one can stand there"));
+    }
     for (const int64_t block : blocks_) {
       const auto found = std::find_if(choices_.begin(), choices_.end(),
                                       [&](const MergeChoice& c) { return c.block == block; });

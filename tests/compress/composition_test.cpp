@@ -23,11 +23,16 @@ namespace {
 bool is_refusal(const std::string& said, const std::string& a, const std::string& b) {
   const std::string pair = std::min(a, b) + " and " + std::max(a, b),
                     reversed = std::max(a, b) + " and " + std::min(a, b);
-  const bool names_both =
-      said.find(pair) != std::string::npos || said.find(reversed) != std::string::npos;
+  const bool names_both = said.find(pair) != std::string::npos ||
+                          said.find(reversed) != std::string::npos ||
+                          (said.find(a + " masks ") != std::string::npos &&
+                           said.find("and " + b + ", which") != std::string::npos) ||
+                          (said.find(b + " masks ") != std::string::npos &&
+                           said.find("and " + a + ", which") != std::string::npos);
   const bool is_by_rule =
       said.find(" slot; only one of them can act there") != std::string::npos ||
-      said.find(" both want to replace the task loss; only one of them can") != std::string::npos;
+      said.find(" both want to replace the task loss; only one of them can") != std::string::npos ||
+      said.find(", which has no code for 0, would bring its weights back") != std::string::npos;
   return names_both && is_by_rule;
 }
 
@@ -169,7 +174,20 @@ const Combination kCombinations[] = {
     {TinyModel::kVit, {{"dynamicvit", "magnitude", "kd"}}},
     {TinyModel::kVit, {{"dynamicvit", "dns", "dkd"}}},
     {TinyModel::kVit, {{"fitnets"}, {"dynamicvit"}, {"magnitude"}}},
+    // Pruned, quantized and distilled.
+    {TinyModel::kCnn, {{"l1_filters", "minmax", "kd"}}},
+    {TinyModel::kCnn, {{"ssl", "lsq", "dkd"}}},
+    {TinyModel::kCnn, {{"magnitude", "ttq", "takd"}}},
+    {TinyModel::kCnn, {{"sfp"}, {"minmax", "kd"}}},
+    {TinyModel::kCnn, {{"l1_filters"}, {"dorefa", "fitnets"}}},
+    {TinyModel::kCnn, {{"l1_filters", "kd"}, {"lsq"}}},
+    {TinyModel::kVit, {{"vtp"}, {"tome"}, {"minmax"}}},
+    {TinyModel::kVit, {{"vtp", "minmax", "kd"}}},
+    {TinyModel::kVit, {{"tome", "lsq", "dkd"}}},
+    {TinyModel::kVit, {{"dynamicvit", "ttq", "kd"}}},
     // Four.
+    {TinyModel::kVit, {{"vtp"}, {"dynamicvit", "kd"}, {"minmax"}}},
+    {TinyModel::kCnn, {{"l1_filters", "magnitude", "minmax", "kd"}}},
     {TinyModel::kCnn, {{"l1_filters", "ssl", "magnitude", "kd"}}},
     {TinyModel::kCnn, {{"kd"}, {"l1_filters"}, {"ssl"}, {"dns"}}},
     {TinyModel::kVit, {{"kd"}, {"magnitude"}, {"dynamicvit", "dkd"}}},

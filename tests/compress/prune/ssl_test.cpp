@@ -13,7 +13,7 @@
 namespace vtrain {
 namespace {
 
-const TinyKnobs tiny_knobs("ssl", "{lambda_filters: 1, lambda_channels: 1, until: 0.5}",
+const TinyKnobs tiny_knobs("ssl", "{lambda_filters: 4, lambda_channels: 4, until: 0.5}",
                            std::nullopt);
 
 TestPhase ssl(const std::string& knobs, std::vector<std::string> overrides = {},

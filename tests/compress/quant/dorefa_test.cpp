@@ -14,7 +14,7 @@
 namespace vtrain {
 namespace {
 
-const TinyKnobs tiny_knobs("dorefa", "{}", std::nullopt);
+const TinyKnobs tiny_knobs("dorefa", "{}", "{}");
 
 using doctest::Approx;
 

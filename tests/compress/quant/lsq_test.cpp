@@ -14,7 +14,8 @@
 namespace vtrain {
 namespace {
 
-const TinyKnobs tiny_knobs("lsq", "{weight_bits: 4, activation_bits: 4}", "{weight_bits: 4, activation_bits: 4}");
+const TinyKnobs tiny_knobs("lsq", "{weight_bits: 4, activation_bits: 4}",
+                           "{weight_bits: 4, activation_bits: 4}");
 
 using doctest::Approx;
 

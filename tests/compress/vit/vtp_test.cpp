@@ -18,7 +18,8 @@
 namespace vtrain {
 namespace {
 
-const TinyKnobs tiny_knobs("vtp", std::nullopt, "{lambda: 0.01, prune_rate: 0.3, sparse_epochs: 1}");
+const TinyKnobs tiny_knobs("vtp", std::nullopt,
+                           "{lambda: 0.01, prune_rate: 0.3, sparse_epochs: 1}");
 
 const std::vector<std::string> kStandStill = {"optim.lr=1e-30"};
 
