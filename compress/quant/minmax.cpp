@@ -12,12 +12,14 @@
 // go on learning behind the rounding. What is left is a network on integers: weights and values of
 // a byte, a quarter of the memory, products of 8-bit codes.
 //
-// bn: unfold   y = conv(x, round(w a)) / a goes through the ordinary batch norm, which uses the
-//              batch's statistics until epoch freeze_bn_epoch; a is a constant in both places
-//     correct  mean and variance are those of the convolution in reals, which runs besides: then
-//     the
-//              rounded weights do not change with the batch (Krishnamoorthi)
-//     folded   the norm is folded into the weights at the start and gone; for short fine-tuning
+// The knob bn says how batch norm and rounded weights go together:
+//
+//   unfold   y = conv(x, round(w a)) / a, then the ordinary batch norm, which uses the batch's
+//            statistics until epoch freeze_bn_epoch; a is a constant in both places
+//   correct  mean and variance are those of the convolution in reals, which runs besides: then
+//            rounded weights do not change with the batch (Krishnamoorthi)
+//   folded   the norm is folded into the weights at the start and gone; for short fine-tuning
+//
 // With frozen statistics all three compute what is deployed.
 //
 // The paper has one scale for a layer's weights; here each output channel has its own
