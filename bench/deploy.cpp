@@ -2,10 +2,11 @@
 // --profile the time of every step. bench/deploy.py runs it beside PyTorch and ONNX Runtime.
 //
 //     deploy MODEL BATCH [--mode plan|eager] [--dtype f32|bf16|int8] [--macs SHARE]
-//     [--round-to N] [--at-once N] [--threads N] [--seconds S] [--profile]
+//     [--round-to N] [--merge R] [--at-once N] [--threads N] [--seconds S] [--profile]
 //
 // int8 is a plan whose scales come from random images: its time is that of a trained network's.
-// --macs cuts filters of least L1 norm, the same share of every group, until so much is left.
+// --macs cuts filters of least L1 norm, the same share of every group, until so much is left;
+// --merge merges R tokens in every block of a transformer (compress/tokens/tome.cpp).
 //
 // Prints one JSON object; with --profile a table.
 #include <algorithm>
@@ -23,6 +24,7 @@
 #include "compress/deploy/plan.h"
 #include "compress/parts/budget.h"
 #include "compress/parts/importance.h"
+#include "nn/module_registry.h"
 #include "tensor/choices.h"
 #include "tensor/parallel.h"
 #include "tensor/random.h"
@@ -44,7 +46,7 @@ struct Arguments {
   DType dtype = DType::f32;
   bool is_int8 = false;
   double macs = 1;
-  int64_t round_to = 1;
+  int64_t round_to = 1, merge = 0;
   int threads = 2;
   double seconds = 5;
   bool is_profile = false;
@@ -84,11 +86,29 @@ double cut_to(Network& network, double share, int64_t round_to) {
   return static_cast<double>(groups.macs(cut)) / 1e6;
 }
 
+/// Merges `r` tokens in every block; returns the multiply-adds that are left, in millions.
+double merge_tokens(Network& network, int64_t r) {
+  const auto is_block = [&](int block) {
+    return std::ranges::any_of(network.root().modules(), [&](const Module* m) {
+      return m->path() == str("blocks.", block);
+    });
+  };
+  for (int block = 0; is_block(block); ++block) {
+    network.set_part(str("blocks.", block, ".after_attention.in"),
+                     make_module("tome_merge", {{"r", static_cast<double>(r)},
+                                                {"block", block},
+                                                {"metric", 0},
+                                                {"prop_attn", 1}}));
+  }
+  return static_cast<double>(Graph(network).macs()) / 1e6;
+}
+
 void run(const Arguments& a) {
   const ModelInfo& info = find_model(a.model);
   Network network({.model = a.model, .options = info.usual, .parts = {}});
   network.initialise(1);
-  const double macs = cut_to(network, a.macs, a.round_to);
+  double macs = cut_to(network, a.macs, a.round_to);
+  if (a.merge > 0) macs = merge_tokens(network, a.merge);
   const ModelOptions& o = info.usual;
   const Tensor images = Random(1, "", "bench")
                             .normal({a.batch, o.channels, o.image_size, o.image_size}, {})
@@ -147,7 +167,7 @@ void run(const Arguments& a) {
 int usage() {
   std::cerr
       << "usage: deploy MODEL BATCH [--mode plan|eager] [--dtype f32|bf16|int8] [--macs SHARE] "
-         "[--round-to N] [--at-once N] [--threads N] [--seconds S] [--profile]\n";
+         "[--round-to N] [--merge R] [--at-once N] [--threads N] [--seconds S] [--profile]\n";
   return 2;
 }
 
@@ -175,6 +195,8 @@ int main_of(const std::vector<std::string>& words) {
       a.macs = std::atof(value.c_str());
     } else if (name == "--round-to") {
       a.round_to = std::atoll(value.c_str());
+    } else if (name == "--merge") {
+      a.merge = std::atoll(value.c_str());
     } else if (name == "--at-once") {
       a.at_once = std::atoll(value.c_str());
     } else if (name == "--threads") {

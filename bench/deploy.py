@@ -1,13 +1,13 @@
 #!/usr/bin/env python3
 """Deployed plans beside PyTorch (eager and torch.compile) and ONNX Runtime: forward passes on CPUs.
 
-    bench/deploy.py [--models resnet50,...] [--batches 1,64] [--dtypes f32] [--macs 0.5] [--seconds 5] [--rounds 3] [--out FILE]
+    bench/deploy.py [--models resnet50,...] [--batches 1,64] [--dtypes f32] [--macs 0.5 | --merge 13] [--seconds 5] [--rounds 3] [--out FILE]
 
 Each program runs in a process of its own, in turn, `rounds` times; the fastest median of each counts. The ratio is that of the best of
 the others to ours: above 1 ours is faster. PYTHON names an interpreter that can import torch and onnxruntime; what it cannot import is
 left out, and said. bf16 is autocast in PyTorch; ONNX Runtime runs f32, and int8 as its own tool quantizes the same network. A row of
 int8 after one of f32 also says how much faster ours is than ours in f32. --macs adds rows of the network cut to a share of its
-multiply-adds, beside the dense one.
+multiply-adds, beside the dense one, --merge of a transformer that merges so many tokens in every block.
 """
 import argparse
 import datetime
@@ -43,12 +43,14 @@ def commands(model, batch, dtype, args, programs):
         all_of["plan f32"] = ours + ["--dtype", "f32"]
     elif args.macs:
         all_of["plan cut"] = ours + ["--macs", args.macs, "--round-to", args.round_to]
+    elif args.merge:
+        all_of["plan cut"] = ours + ["--merge", args.merge]
     else:
         all_of["eager"] = ours + ["--mode", "eager"]
-    for mode in ("eager", "compile") if "torch" in programs and dtype != "int8" and not args.macs else ():
+    for mode in ("eager", "compile") if "torch" in programs and dtype != "int8" and not (args.macs or args.merge) else ():
         all_of["pytorch " + mode] = [PYTHON, ROOT / "bench" / "pytorch_engine.py", model, "forward", batch, "--dtype", dtype,
                                      "--mode", mode, *common]
-    if "onnxruntime" in programs and dtype != "bf16" and not args.macs:
+    if "onnxruntime" in programs and dtype != "bf16" and not (args.macs or args.merge):
         all_of["onnxruntime"] = [PYTHON, ROOT / "bench" / "onnxruntime_forward.py", model, batch, "--dtype", dtype, *common]
     return all_of
 
@@ -64,6 +66,7 @@ def main():
     parser.add_argument("--at-once", type=int)
     parser.add_argument("--macs", type=float)
     parser.add_argument("--round-to", type=int, default=1)
+    parser.add_argument("--merge", type=int)
     parser.add_argument("--out")
     args = parser.parse_args()
     subprocess.run(["cmake", "--preset", "release", "-DVTRAIN_BENCH=ON"], cwd=ROOT, check=True, stdout=subprocess.DEVNULL)
