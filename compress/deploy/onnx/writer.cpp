@@ -163,7 +163,7 @@ std::string OnnxWriter::bias() {
 }
 
 std::string OnnxWriter::initializer(const std::string& name, const Tensor& tensor) {
-  const std::string own = unique(name);
+  std::string own = unique(name);
   file_.initializers.emplace_back(own, tensor.to(Device()).contiguous());
   return own;
 }
