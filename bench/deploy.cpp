@@ -89,16 +89,15 @@ double cut_to(Network& network, double share, int64_t round_to) {
 /// Merges `r` tokens in every block; returns the multiply-adds that are left, in millions.
 double merge_tokens(Network& network, int64_t r) {
   const auto is_block = [&](int block) {
-    return std::ranges::any_of(network.root().modules(), [&](const Module* m) {
-      return m->path() == str("blocks.", block);
-    });
+    return std::ranges::any_of(network.root().modules(),
+                               [&](const Module* m) { return m->path() == str("blocks.", block); });
   };
   for (int block = 0; is_block(block); ++block) {
-    network.set_part(str("blocks.", block, ".after_attention.in"),
-                     make_module("tome_merge", {{"r", static_cast<double>(r)},
-                                                {"block", block},
-                                                {"metric", 0},
-                                                {"prop_attn", 1}}));
+    network.set_part(
+        str("blocks.", block, ".after_attention.in"),
+        make_module(
+            "tome_merge",
+            {{"r", static_cast<double>(r)}, {"block", block}, {"metric", 0}, {"prop_attn", 1}}));
   }
   return static_cast<double>(Graph(network).macs()) / 1e6;
 }

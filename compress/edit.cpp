@@ -56,7 +56,7 @@ Tensor logits_in_reals(Network& network, const Tensor& images) {
   const Hooks hooks = network.hooks().without(Slot::kQuantize);
   Pass pass;
   pass.hooks = &hooks;
-  return network.root().outputs(Variable(images.channels_last()), pass).logits.value();
+  return network.root().outputs(Variable(images.to(network.device())), pass).logits.value();
 }
 
 }  // namespace

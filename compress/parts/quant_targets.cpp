@@ -179,9 +179,10 @@ std::vector<std::string> real_layers(const Graph& graph, const QuantChoice& choi
   std::vector<std::string> real;
   size_t i = 0;
   for (const auto& [node, product] : products) {
-    const auto is_trained = [&](const QuantLayer& layer) { return layer.path == product.path; };
+    const std::string& path = product.path;
+    const auto is_trained = [&path](const QuantLayer& layer) { return layer.path == path; };
     const bool is_new = trained != nullptr && std::ranges::none_of(trained->layers, is_trained);
-    if (wanted[i] == 0 || skipped[i] != 0 || is_new) real.push_back(product.path);
+    if (wanted[i] == 0 || skipped[i] != 0 || is_new) real.push_back(path);
     ++i;
   }
   return real;

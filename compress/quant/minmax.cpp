@@ -276,7 +276,8 @@ class MinMax final : public Method {
     const Tensor own = weight.to(Device{}).contiguous();
     if (!layer.norm) {
       Quantizer quantizer = weight_quantizer(own);
-      return {.reals = quantizer(own), .folded = own, .quantizer = std::move(quantizer)};
+      const Tensor reals = quantizer(own);
+      return {.reals = reals, .folded = own, .quantizer = std::move(quantizer)};
     }
     BatchNormConstants bn = layer.norm->constants();
     const std::vector<double> a = kept_from_zero(bn);

@@ -135,18 +135,30 @@ Tensor match(const Tensor& x, const MatchOptions& o) {
   return to;
 }
 
-void check_range(const char* op, const int32_t* to, int64_t length, int64_t rows) {
-  for (int64_t a = 0; a < length; ++a) {
-    if (to[a] < 0 || to[a] >= rows)
-      throw ShapeError(str('[', op, "] to: expected entries in 0..", rows - 1, ", got ", to[a]));
+/// Every entry is a row, and with `are_all_met` every row has one, in each image.
+void check_rows(const char* op, const Tensor& to, int64_t rows, bool are_all_met) {
+  const int64_t samples = to.dim(0), length = to.dim(1);
+  const int32_t* const all = to.data<int32_t>();
+  std::vector<char> is_met(static_cast<size_t>(rows));
+  for (int64_t n = 0; n < samples; ++n) {
+    std::ranges::fill(is_met, 0);
+    for (int64_t a = 0; a < length; ++a) {
+      const int32_t row = all[n * length + a];
+      if (row < 0 || row >= rows)
+        throw ShapeError(str('[', op, "] to: expected entries in 0..", rows - 1, ", got ", row));
+      is_met[static_cast<size_t>(row)] = 1;
+    }
+    const auto empty = std::ranges::find(is_met, 0);
+    if (are_all_met && empty != is_met.end())
+      throw ShapeError(str('[', op, "] to: expected every row of 0..", rows - 1,
+                           " at least once, got none of ", empty - is_met.begin()));
   }
 }
 
 /// How many tokens meet in each row of one image, and their sizes' sum.
 struct Rows {
   explicit Rows(int64_t rows) : count(static_cast<size_t>(rows)), size(static_cast<size_t>(rows)) {}
-  void gather(const char* op, const int32_t* to, const float* sizes, int64_t length) {
-    check_range(op, to, length, static_cast<int64_t>(count.size()));
+  void gather(const int32_t* to, const float* sizes, int64_t length) {
     std::fill(count.begin(), count.end(), 0);
     std::fill(size.begin(), size.end(), 0.0F);
     for (int64_t a = 0; a < length; ++a) {
@@ -191,6 +203,7 @@ void merge_image(const T* x, const float* sizes, const int32_t* to, int64_t leng
 
 void merge_into(const Tensor& x, const Tensor& sizes, const Tensor& to, Tensor& y) {
   const int64_t samples = x.dim(0), length = x.dim(1), channels = x.dim(2), rows = y.dim(1);
+  check_rows("merge_rows", to, rows, /*are_all_met=*/true);
   dispatch_real("merge_rows", x.dtype(), [&]<class T>(T) {
     const T* const from = x.data<T>();
     const int32_t* const at = to.data<int32_t>();
@@ -200,11 +213,7 @@ void merge_into(const Tensor& x, const Tensor& sizes, const Tensor& to, Tensor& 
       std::vector<Compute<T>> sum(static_cast<size_t>(channels));
       for (int64_t n = begin; n < end; ++n) {
         const float* const s = sizes_or_null(sizes, n, length);
-        own.gather("merge_rows", at + n * length, s, length);
-        const auto empty = std::find(own.count.begin(), own.count.end(), 0);
-        if (empty != own.count.end())
-          throw ShapeError(str("[merge_rows] to: expected every row of 0..", rows - 1,
-                               " at least once, got none of ", empty - own.count.begin()));
+        own.gather(at + n * length, s, length);
         merge_image(from + n * length * channels, s, at + n * length, length, channels, own, sum,
                     out + n * rows * channels);
       }
@@ -220,6 +229,7 @@ Tensor merge(const Tensor& x, const Tensor& sizes, const Tensor& to, int64_t row
 
 Tensor merge_grad(const Tensor& dy, const Tensor& sizes, const Tensor& to) {
   const int64_t samples = dy.dim(0), rows = dy.dim(1), channels = dy.dim(2), length = to.dim(1);
+  check_rows("merge_rows_grad", to, rows, /*are_all_met=*/false);
   Tensor dx = Tensor::empty({samples, length, channels}, dy.dtype(), dy.device());
   const auto row_bytes = static_cast<size_t>(channels) * size_of(dy.dtype());
   dispatch_real("merge_rows_grad", dy.dtype(), [&]<class T>(T) {
@@ -231,7 +241,7 @@ Tensor merge_grad(const Tensor& dy, const Tensor& sizes, const Tensor& to) {
       for (int64_t n = begin; n < end; ++n) {
         const float* const s = sizes_or_null(sizes, n, length);
         const int32_t* const image_to = at + n * length;
-        own.gather("merge_rows_grad", image_to, s, length);
+        own.gather(image_to, s, length);
         for (int64_t a = 0; a < length; ++a) {
           const auto row = static_cast<size_t>(image_to[a]);
           const T* const slope = from + (n * rows + image_to[a]) * channels;
@@ -252,11 +262,11 @@ Tensor merge_grad(const Tensor& dy, const Tensor& sizes, const Tensor& to) {
 
 Tensor sizes_of(const Tensor& sizes, const Tensor& to, int64_t rows) {
   const int64_t samples = to.dim(0), length = to.dim(1);
+  check_rows("merge_sizes", to, rows, /*are_all_met=*/false);
   Tensor y = Tensor::empty({samples, rows}, DType::f32, to.device());
   Rows own(rows);
   for (int64_t n = 0; n < samples; ++n) {
-    own.gather("merge_sizes", to.data<int32_t>() + n * length, sizes_or_null(sizes, n, length),
-               length);
+    own.gather(to.data<int32_t>() + n * length, sizes_or_null(sizes, n, length), length);
     std::copy(own.size.begin(), own.size.end(), y.data<float>() + n * rows);
   }
   return y;

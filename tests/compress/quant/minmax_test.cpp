@@ -407,7 +407,8 @@ phases:
   };
   const std::string json = file_content(file("result.json"));
   CAPTURE(json);
-  CHECK(json.find("\"executor\":\"plan int8\",\"kind\":\"packed\"") != std::string::npos);
+  CHECK(json.find("\"executor\":\"plan int8\",\"kind\":\"dense-smaller + packed\"") !=
+        std::string::npos);
   CHECK(json.find("\"simulated_deployed_max_lsb\":null") == std::string::npos);
   CHECK(json.find(str("\"bytes\":", file_content(file("quantized.int8.safetensors")).size(),
                       ',')) != std::string::npos);

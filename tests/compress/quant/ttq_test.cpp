@@ -240,7 +240,8 @@ phases:
   };
   const std::string json = file("result.json");
   CAPTURE(json);
-  CHECK(json.find("\"executor\":\"plan f32\",\"kind\":\"packed\"") != std::string::npos);
+  CHECK(json.find("\"executor\":\"plan f32\",\"kind\":\"dense-smaller + packed\"") !=
+        std::string::npos);
   CHECK(json.find(str("\"bytes\":", file("ternary.packed.safetensors").size(), ',')) !=
         std::string::npos);
   CHECK(file("ternary.packed.safetensors").size() * 2 < file("pruned.safetensors").size());
@@ -271,7 +272,7 @@ TEST_CASE("ttq: misuse is refused before the first batch, with the place") {
   refused("layers: [conv9]", "ttq.layers: conv9 matches no layer");
   refused("skip: [\"*\"]", "leave no layer of resnet8_28 to round");
   CHECK_THROWS_WITH_AS(pruning_phase("{ttq: {}, minmax: {}}"),
-                       doctest::Contains("ttq and minmax both want the quantize slot"),
+                       doctest::Contains("minmax and ttq both want the quantize slot"),
                        RecipeError);
 }
 
