@@ -1,10 +1,10 @@
 #include "nn/network.h"
 
 #include <algorithm>
-#include <cmath>
 #include <nlohmann/json.hpp>
 
 #include "autograd/shape.h"
+#include "nn/network_file.h"
 #include "tensor/ops/indexing.h"
 
 namespace vtrain {
@@ -236,24 +236,9 @@ void Network::load_state(const std::map<std::string, Tensor>& tensors, const std
 }
 
 void Network::save(const std::string& path) const {
-  for (const auto& [name, tensor] : state()) {
-    for (const double v : tensor.to_vector()) {
-      if (!std::isfinite(v))
-        throw Error(str(path, ": not written: ", name, " holds a value that is not finite"),
-                    ExitCode::kNonFinite);
-    }
-  }
   NamedTensors file{state(), {}};
   file.metadata["format"] = str("vtrain ", kFormatVersion);
-  file.metadata["architecture"] = architecture_.to_json();
-  file.metadata["preprocessing"] = Json{
-      {"mean", preprocessing.mean},
-      {"std", preprocessing.std},
-      {"class_names", preprocessing.class_names},
-      {"crop_pct", preprocessing.crop_pct},
-      {"interpolation",
-       preprocessing.interpolation}}.dump();
-  write_safetensors(path, file);
+  write_network_file(path, *this, std::move(file));
 }
 
 std::unique_ptr<Network> Network::load(const std::string& path) {

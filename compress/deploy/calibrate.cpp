@@ -27,22 +27,6 @@ void check(const CalibrationOptions& o, std::span<const Tensor> batches) {
         str("calibration: expected at least ", kFewestCalibrationImages, " images, got ", images));
 }
 
-FoldedLayer folded(const Graph& graph, const Int8LayerNodes& nodes) {
-  const std::vector<int>& inputs = node_of(graph, nodes.product).inputs;
-  const auto tensor = [&](int value) {
-    return value < 0 ? Tensor() : graph.tensor(value).to(Device{}).to(DType::f32).contiguous();
-  };
-  const Tensor weight = tensor(inputs[1]), bias = tensor(inputs[2]);
-  if (nodes.batch_norm < 0) return {weight, bias};
-  const Graph::Node& bn = node_of(graph, nodes.batch_norm);
-  return fold_batch_norm(weight, bias,
-                         {.weight = tensor(bn.inputs[1]),
-                          .bias = tensor(bn.inputs[2]),
-                          .mean = tensor(bn.inputs[4]),
-                          .var = tensor(bn.inputs[5]),
-                          .eps = attribute(bn, "eps")});
-}
-
 Quantizer weight_quantizer(const Tensor& weight, const CalibrationOptions& o) {
   std::vector<ValueRange> ranges =
       o.is_per_channel ? channel_ranges(weight) : std::vector<ValueRange>{min_max(weight)};
@@ -60,7 +44,7 @@ std::vector<QuantizedLayer> quantized_layers(const Graph& graph,
     const std::string path = weight_parameter(graph, nodes);
     if (path.empty())
       throw Error(str(nodes.path, ": its weight is computed, not a parameter: skip the layer"));
-    const FoldedLayer layer = folded(graph, nodes);
+    const FoldedLayer layer = folded_layer(graph, nodes);
     all.push_back({.nodes = nodes,
                    .weight_path = path,
                    .weight = layer.weight,
@@ -134,7 +118,19 @@ std::map<int, std::vector<std::string>> places_of_values(const Network& network,
 }
 
 FoldedLayer folded_layer(const Graph& graph, const Int8LayerNodes& nodes) {
-  return folded(graph, nodes);
+  const std::vector<int>& inputs = node_of(graph, nodes.product).inputs;
+  const auto tensor = [&](int value) {
+    return value < 0 ? Tensor() : graph.tensor(value).to(Device{}).to(DType::f32).contiguous();
+  };
+  const Tensor weight = tensor(inputs[1]), bias = tensor(inputs[2]);
+  if (nodes.batch_norm < 0) return {weight, bias};
+  const Graph::Node& bn = node_of(graph, nodes.batch_norm);
+  return fold_batch_norm(weight, bias,
+                         {.weight = tensor(bn.inputs[1]),
+                          .bias = tensor(bn.inputs[2]),
+                          .mean = tensor(bn.inputs[4]),
+                          .var = tensor(bn.inputs[5]),
+                          .eps = attribute(bn, "eps")});
 }
 
 std::string weight_parameter(const Graph& graph, const Int8LayerNodes& nodes) {

@@ -7,6 +7,7 @@
 
 #include "compress/deploy/packed_weights.h"
 #include "compress/deploy/twin.h"
+#include "nn/network_file.h"
 
 namespace vtrain {
 namespace {
@@ -284,24 +285,9 @@ void save_int8(const std::string& path, const Network& network, const Graph& gra
       file.tensors.erase(name);
     file.tensors[bias_name(weight)] = layer.bias;
   }
-  for (const auto& [name, tensor] : file.tensors) {
-    if (tensor.dtype() == DType::i8 || tensor.dtype() == DType::u8) continue;
-    for (const double v : tensor.to_vector()) {
-      if (!std::isfinite(v))
-        throw Error(str(path, ": not written: ", name, " holds a value that is not finite"),
-                    ExitCode::kNonFinite);
-    }
-  }
   file.metadata["format"] = kFormat;
-  file.metadata["architecture"] = network.architecture().to_json();
-  file.metadata["preprocessing"] = Json{{"mean", network.preprocessing.mean},
-                                        {"std", network.preprocessing.std},
-                                        {"class_names", network.preprocessing.class_names},
-                                        {"crop_pct", network.preprocessing.crop_pct},
-                                        {"interpolation", network.preprocessing.interpolation}}
-                                       .dump();
   file.metadata["int8"] = json_of(graph, q, record, packed).dump();
-  write_safetensors(path, file);
+  write_network_file(path, network, std::move(file));
 }
 
 Int8Network load_int8(const std::string& path) { return Int8Reader(path).read(); }

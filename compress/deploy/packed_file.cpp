@@ -6,6 +6,7 @@
 #include <nlohmann/json.hpp>
 
 #include "compress/deploy/packed_weights.h"
+#include "nn/network_file.h"
 
 namespace vtrain {
 namespace {
@@ -153,24 +154,9 @@ void save_packed(const std::string& path, const Network& network,
     packed[weight.path] = {{"format", format ? name_of(*format) : kBytes},
                            {"scales", scales->second}};
   }
-  for (const auto& [name, tensor] : file.tensors) {
-    if (tensor.dtype() == DType::i8 || tensor.dtype() == DType::u8) continue;
-    for (const double v : tensor.to_vector()) {
-      if (!std::isfinite(v))
-        throw Error(str(path, ": not written: ", name, " holds a value that is not finite"),
-                    ExitCode::kNonFinite);
-    }
-  }
   file.metadata["format"] = kFormat;
-  file.metadata["architecture"] = network.architecture().to_json();
-  file.metadata["preprocessing"] = Json{{"mean", network.preprocessing.mean},
-                                        {"std", network.preprocessing.std},
-                                        {"class_names", network.preprocessing.class_names},
-                                        {"crop_pct", network.preprocessing.crop_pct},
-                                        {"interpolation", network.preprocessing.interpolation}}
-                                       .dump();
   file.metadata["packed"] = packed.dump();
-  write_safetensors(path, file);
+  write_network_file(path, network, std::move(file));
 }
 
 std::unique_ptr<Network> load_packed(const std::string& path) { return PackedReader(path).read(); }
