@@ -21,7 +21,8 @@ void write_network_file(const std::string& path, const Network& network, NamedTe
       {"std", p.std},
       {"class_names", p.class_names},
       {"crop_pct", p.crop_pct},
-      {"interpolation", p.interpolation}}.dump();
+      {"interpolation",
+       p.interpolation}}.dump();
   write_safetensors(path, file);
 }
 
