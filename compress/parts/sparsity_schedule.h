@@ -32,8 +32,8 @@ struct PruningRounds {
 
   /// How many rounds are due when `epoch` (from 0) ends; 1 before the first epoch.
   int64_t due_at_end_of(int64_t epoch) const;
-  /// The epochs it takes for the last round to be followed by one.
-  int64_t epochs_needed() const { return (rounds - 1) * epochs_between + 1; }
+  /// The epochs at whose end the last round comes.
+  int64_t epochs_needed() const { return (rounds - 1) * epochs_between; }
 };
 
 /// Reads `schedule`, `rounds` and `retrain_epochs`.

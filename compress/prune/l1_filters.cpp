@@ -16,6 +16,7 @@
 #include "compress/parts/budget.h"
 #include "compress/parts/filter_groups.h"
 #include "compress/parts/importance.h"
+#include "compress/parts/path_glob.h"
 #include "compress/registry.h"
 
 namespace vtrain {
@@ -27,6 +28,7 @@ class L1Filters final : public Method {
  public:
   explicit L1Filters(Recipe& r)
       : rate_(r.real("rate", 0.5, in(0, 1), "share of each layer's filters that goes")),
+        rates_(r.reals("rates", {}, in(0, 1), "one rate for each entry of layers")),
         has_budget_(r.has("budget")),
         choice_(read_filter_choice(r)),
         norm_(norm_of(r.choice("norm", "l1", {"l1", "l2", "max"}, "of a filter"))),
@@ -44,6 +46,12 @@ class L1Filters final : public Method {
     settings_.max_rate = 1;
     const Recipe budget = r.section("budget", "in place of rate");
     if (has_budget_) budget_ = read_budget(budget);
+    if (!rates_.empty() && rates_.size() != choice_.layers.size())
+      r.fail("rates", str("expected one rate per entry of layers (", choice_.layers.size(),
+                          "), got ", rates_.size()));
+    for (const char* const key : {"rate", "budget"}) {
+      if (!rates_.empty() && r.has(key)) r.fail(key, "expected one of rate, rates and budget");
+    }
     if (has_budget_ && is_iterative_) r.fail("order", "iterative goes by rate, not by a budget");
     key_ = str(r.where("layers"), ": ", r.address());
   }
@@ -63,7 +71,7 @@ class L1Filters final : public Method {
     cut(run, groups,
         has_budget_ ? solve_budget(groups, all, budget_, settings_,
                                    [&](const Cut& c) { return latency.milliseconds(c); })
-                    : lowest_scores(groups, all, rate_, settings_));
+                    : lowest(groups, all));
   }
 
   void after_update(Step& step) override {
@@ -83,7 +91,7 @@ class L1Filters final : public Method {
       if (g != *next) all[g].clear();
     }
     done_ += str('\n', groups.groups()[*next].name, '\n');
-    cut(run, groups, lowest_scores(groups, all, rate_, settings_));
+    cut(run, groups, lowest(groups, all));
   }
 
   void finish(Run& run) override {
@@ -101,6 +109,26 @@ class L1Filters final : public Method {
   /// Groups of filters that the recipe lets go, in the network's order.
   std::vector<size_t> chosen(Run& run, const CutGroups& groups) const {
     return filter_groups(run.net(), groups, choice_, key_);
+  }
+
+  /// Filters of least score, by rate or rates.
+  Cut lowest(const CutGroups& groups, const Scores& all) const {
+    if (rates_.empty()) return lowest_scores(groups, all, rate_, settings_);
+    Cut result = groups.nothing();
+    for (size_t g = 0; g < all.size(); ++g) {
+      Scores alone(all.size());
+      alone[g] = all[g];
+      result[g] = lowest_scores(groups, alone, rate_of(groups.groups()[g].name), settings_)[g];
+    }
+    return result;
+  }
+  /// Of the first entry of the layers that names the group.
+  double rate_of(const std::string& name) const {
+    const auto found = std::ranges::find_if(
+        choice_.layers, [&](const std::string& glob) { return matches_glob(glob, name); });
+    return found == choice_.layers.end()
+               ? 0
+               : rates_[static_cast<size_t>(found - choice_.layers.begin())];
   }
 
   Scores scores(Run& run, const CutGroups& groups) {
@@ -121,7 +149,7 @@ class L1Filters final : public Method {
       if (!is_greedy_) continue;
       Scores alone(all.size());
       alone[g] = all[g];
-      const Cut going = lowest_scores(groups, alone, rate_, settings_);
+      const Cut going = lowest(groups, alone);
       for (const int64_t channel : going[g]) {
         for (size_t p = 0; p < group.places.size(); ++p) {
           if (group.places[p].axis != 1) continue;
@@ -153,6 +181,7 @@ class L1Filters final : public Method {
   }
 
   double rate_;
+  std::vector<double> rates_;  // by entry of the layers; empty: rate
   bool has_budget_;
   Budget budget_;
   BudgetSettings settings_;

@@ -3,9 +3,12 @@
 //
 //   s_j = ||W[j, :, :, :]||_2     the floor(rate * O) filters of least s_j are set to 0, once
 //
-// at the start of the phase and at the end of every `prune_every` epochs. In between nothing is
-// masked: gradients reach the zeros, and a filter may come back. Only what the last zeroing chose
-// is cut, in the end and without further training.
+// at the end of every `prune_every` epochs and of the last. In between nothing is masked: gradients
+// reach the zeros, and a filter may come back. Only what the last zeroing chose is cut, in the end
+// and without further training.
+//
+// The authors' code zeroes at the start as well (at_start). In a network that starts from scratch
+// that is for good: with a shift of 0 the filter's ReLU stays at 0 and passes no gradient back.
 //
 // A filter of zeros is not gone while its batch norm has a shift. Until the next training step
 // evaluation therefore hides bias and norm of the chosen filters too, and the cut is exact
@@ -34,6 +37,7 @@ class Sfp final : public Method {
   explicit Sfp(Recipe& r)
       : rate_(r.real("rate", 0.3, in(0, 1), "share of each layer's filters that goes")),
         prune_every_(r.integer("prune_every", 1, at_least(1), "epochs between two zeroings")),
+        zeroes_at_start_(r.flag("at_start", false, "whether the phase begins with a zeroing")),
         norm_(r.choice("norm", "l2", {"l1", "l2", "bn_folded"},
                        "of a filter; bn_folded: l2 times |gamma| / sqrt(variance + 1e-5)")),
         hides_norm_(r.flag("mask_bn", true, "whether bias and norm of zeroed filters go too")),
@@ -60,7 +64,9 @@ class Sfp final : public Method {
     }
   }
 
-  void start(Run& run) override { zero(run); }
+  void start(Run& run) override {
+    if (zeroes_at_start_ || run.epochs() == 0) zero(run);
+  }
 
   void after_update(Step& step) override {
     if (!step.ends_epoch()) return;
@@ -213,6 +219,7 @@ class Sfp final : public Method {
 
   double rate_;
   int64_t prune_every_;
+  bool zeroes_at_start_;
   std::string norm_;
   bool hides_norm_, zeroes_momentum_;
   FilterChoice choice_;

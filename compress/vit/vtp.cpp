@@ -35,6 +35,8 @@
 #include "compress/registry.h"
 #include "nn/layers/select_channels.h"
 #include "tensor/ops/binary.h"
+#include "tensor/ops/reduce.h"
+#include "tensor/ops/unary.h"
 
 namespace vtrain {
 namespace {
@@ -174,6 +176,9 @@ class Vtp final : public Method {
         where_(r.texts("where", {"*"}, "blocks whose features may go, * stands for anything")),
         scope_(r.choice("scope", "global", {"global", "per_type", "per_layer"},
                         "among which features the least are found")),
+        pick_(r.choice("pick", "scores", {"scores", "norm", "random"},
+                       "which features go; norm: those whose columns are smallest; random: as many "
+                       "as by scores; the controls")),
         is_proximal_(r.choice("l1", "gradient", {"gradient", "prox"},
                               "how the penalty moves scores; prox reaches 0 exactly") == "prox"),
         sparse_epochs_(r.integer("sparse_epochs", 1, at_least(1),
@@ -319,9 +324,38 @@ class Vtp final : public Method {
     }
   }
 
+  /// What features are compared by: |a|, or the norm of the column that reads them.
+  std::vector<std::vector<double>> importance(Network& net) const {
+    std::vector<std::vector<double>> all = sizes_of(*gates_);
+    if (pick_ != "norm") return all;
+    for (size_t i = 0; i < all.size(); ++i) {
+      const Tensor weight = net.parameter(gates_->all()[i].weight()).value();
+      all[i] = sqrt(sum(square(weight), {0})).to_vector();
+    }
+    return all;
+  }
+
+  /// As many channels of every group as `cut` has, drawn at random.
+  static Cut at_random(const CutGroups& groups, const Cut& cut, const Random& random) {
+    Cut result = groups.nothing();
+    for (size_t g = 0; g < cut.size(); ++g) {
+      if (cut[g].empty()) continue;
+      const int64_t size = groups.groups()[g].size();
+      const std::vector<double> noise =
+          random.uniform(Shape{size}, RandomPosition{}, static_cast<int>(g)).to_vector();
+      std::vector<int64_t>& own = result[g];
+      own.resize(static_cast<size_t>(size));
+      std::iota(own.begin(), own.end(), 0);
+      std::ranges::sort(own, {}, [&](int64_t c) { return noise[static_cast<size_t>(c)]; });
+      own.resize(cut[g].size());
+      std::ranges::sort(own);
+    }
+    return result;
+  }
+
   /// Masks become 0 at what goes.
   void choose(Run& run) const {
-    const std::vector<std::vector<double>> sizes = sizes_of(*gates_);
+    const std::vector<std::vector<double>> sizes = importance(run.net());
     const std::unique_ptr<Network> open = run.net().clone();
     for (size_t i = 0; i < sizes.size(); ++i) {
       const FeatureGate& gate = gates_->all()[i];
@@ -339,7 +373,8 @@ class Vtp final : public Method {
         own.push_back(sum / static_cast<double>(groups.features(i, c).size()));
       }
     }
-    const Cut cut = least(groups, scores);
+    Cut cut = least(groups, scores);
+    if (pick_ == "random") cut = at_random(groups.groups, cut, run.random("pick"));
     for (size_t i = 0; i < sizes.size(); ++i) {
       std::vector<double> mask(sizes[i].size(), 1);
       for (const int64_t c : cut[groups.found[i].group]) {
@@ -433,7 +468,7 @@ class Vtp final : public Method {
   std::optional<double> target_macs_;
   double gate_init_;
   std::vector<std::string> places_, where_;
-  std::string scope_;
+  std::string scope_, pick_;
   bool is_proximal_;
   int64_t sparse_epochs_;
   double gate_lr_scale_;

@@ -151,6 +151,8 @@ const ModelOptions kFashionMnist{.num_classes = 10, .channels = 1, .image_size =
 const RegisteredModel models[] = {
     {"resnet8_28", "ResNet-8 for 28x28 images, widths 8, 16, 32", kPaper, maker(8, {8, 16, 32}),
      kFashionMnist},
+    {"resnet8_x2_28", "ResNet-8 for 28x28 images, widths 16, 32, 64", kPaper, maker(8),
+     kFashionMnist},
     {"resnet20", "ResNet-20 for 32x32 images, widths 16, 32, 64", kPaper, maker(20), kCifar10},
     {"resnet32", "ResNet-32 for 32x32 images, widths 16, 32, 64", kPaper, maker(32), kCifar10},
     {"resnet44", "ResNet-44 for 32x32 images, widths 16, 32, 64", kPaper, maker(44), kCifar10},

@@ -4,8 +4,8 @@
 //   average to 7x7; linear 4096, relu, dropout, twice; linear
 //
 // The convolutions keep their biases in front of a normalisation, as torchvision's do, whose
-// weights load as they are. The variants for small images end in a global average and one linear
-// layer.
+// weights load as they are. The variants for small images end in one linear layer, behind a global
+// average or on all positions.
 #include "nn/models/vgg.h"
 
 #include "autograd/shape.h"
@@ -16,14 +16,18 @@ constexpr int64_t kSide = 7, kHidden = 4096;
 }  // namespace
 
 Vgg::Vgg(const VggConfig& config)
-    : channels_(config.channels), dropout1_(config.dropout), dropout2_(config.dropout) {
-  int64_t in = config.channels, next = 0;
+    : channels_(config.channels),
+      head_(config.head),
+      dropout1_(config.dropout),
+      dropout2_(config.dropout) {
+  int64_t in = config.channels, side = config.image_size, next = 0;
   const auto add_feature = [&](Module& module) { add(str("features.", next++), module); };
   for (const int64_t layer : config.layers) {
     Step& step = steps_.emplace_back();
     if (layer == VggConfig::kPool) {
       step.pool = std::make_unique<MaxPool2d>(Pool2dOptions{.kernel = 2});
       add_feature(*step.pool);
+      side /= 2;
       continue;
     }
     step.conv = std::make_unique<Conv2d>(in, layer, Conv2dSettings{.kernel = 3, .padding = 1});
@@ -39,6 +43,9 @@ Vgg::Vgg(const VggConfig& config)
   if (config.head == VggHead::kAverage) {
     classifier_ = std::make_unique<Linear>(in, config.num_classes);
     add("pool", pool1_);
+    add("classifier", *classifier_);
+  } else if (config.head == VggHead::kFlatten) {
+    classifier_ = std::make_unique<Linear>(in * side * side, config.num_classes);
     add("classifier", *classifier_);
   } else {
     hidden1_ = std::make_unique<Linear>(in * kSide * kSide, kHidden);
@@ -78,7 +85,9 @@ Outputs Vgg::outputs(const Variable& images, const Pass& pass) {
 }
 
 Variable Vgg::classify(const Variable& features, const Pass& pass) {
-  if (!hidden1_) return (*classifier_)(pool1_(features, pass), pass);
+  if (head_ == VggHead::kAverage) return (*classifier_)(pool1_(features, pass), pass);
+  if (head_ == VggHead::kFlatten)
+    return (*classifier_)(reshape(features, {features.dim(0), -1}), pass);
   const Variable flat = reshape(pool7_(features, pass), {features.dim(0), -1});
   const Variable hidden = dropout1_(act1_((*hidden1_)(flat, pass), pass), pass);
   return (*classifier_)(dropout2_(act2_((*hidden2_)(hidden, pass), pass), pass), pass);
@@ -95,6 +104,15 @@ const std::vector<int64_t> kD = {64, 64,  kM,  128, 128, kM,  256, 256, 256,
 const std::vector<int64_t> kE = {64,  64,  kM,  128, 128, kM,  256, 256, 256, 256, kM,
                                  512, 512, 512, 512, kM,  512, 512, 512, 512, kM};
 const std::vector<int64_t> kTiny = {16, kM, 32, kM, 64, 64, kM};
+const std::vector<int64_t> kThree = {16, kM, 32, kM, 64};
+/// Two groups of `convs` convolutions, of `width` and twice as many channels: 14x14 becomes 3x3.
+std::vector<int64_t> two_groups(int64_t width, size_t convs) {
+  std::vector<int64_t> layers(convs, width);
+  layers.push_back(kM);
+  layers.insert(layers.end(), convs, 2 * width);
+  layers.push_back(kM);
+  return layers;
+}
 
 auto maker(const std::vector<int64_t>& layers, bool has_batch_norm,
            VggHead head = VggHead::kThreeLayers) {
@@ -104,13 +122,15 @@ auto maker(const std::vector<int64_t>& layers, bool has_batch_norm,
                                            .has_batch_norm = has_batch_norm,
                                            .head = head,
                                            .channels = options.channels,
-                                           .num_classes = options.num_classes});
+                                           .num_classes = options.num_classes,
+                                           .image_size = options.image_size});
   };
 }
 
 const char* const kPaper = "arXiv:1409.1556";
 const ModelOptions kCifar10{.num_classes = 10, .channels = 3, .image_size = 32};
 const ModelOptions kFashionMnist{.num_classes = 10, .channels = 1, .image_size = 28};
+const ModelOptions kHalfSide{.num_classes = 10, .channels = 1, .image_size = 14};
 const RegisteredModel models[] = {
     {"vgg11", "VGG, 11 layers", kPaper, maker(kA, false)},
     {"vgg13", "VGG, 13 layers", kPaper, maker(kB, false)},
@@ -124,6 +144,16 @@ const RegisteredModel models[] = {
      maker(kD, true, VggHead::kAverage), kCifar10},
     {"vgg_bn_28", "VGG with batch normalisation for 28x28 images: 4 convolutions, widths 16 to 64",
      kPaper, maker(kTiny, true, VggHead::kAverage), kFashionMnist},
+    {"vgg3_bn_28", "VGG with batch normalisation for 28x28 images: 3 convolutions, widths 16 to 64",
+     kPaper, maker(kThree, true, VggHead::kAverage), kFashionMnist},
+    {"vgg2_bn_14", "VGG with batch normalisation for 14x14 images: 2 convolutions, widths 8, 16",
+     kPaper, maker(two_groups(8, 1), true, VggHead::kFlatten), kHalfSide},
+    {"vgg2_bn_14_x2", "the same, twice as wide", kPaper,
+     maker(two_groups(16, 1), true, VggHead::kFlatten), kHalfSide},
+    {"vgg4_bn_14_x2", "the same, twice as wide, 4 convolutions", kPaper,
+     maker(two_groups(16, 2), true, VggHead::kFlatten), kHalfSide},
+    {"vgg4_bn_14_x3", "the same, three times as wide, 4 convolutions", kPaper,
+     maker(two_groups(24, 2), true, VggHead::kFlatten), kHalfSide},
 };
 
 }  // namespace

@@ -17,7 +17,8 @@ namespace vtrain {
 /// What follows a VGG's convolutions.
 enum class VggHead {
   kThreeLayers,  // average to 7x7, two hidden layers of 4096 with dropout, the classifier
-  kAverage       // global average, the classifier: small images
+  kAverage,      // global average, the classifier: small images
+  kFlatten       // the classifier on all positions: tiny images
 };
 
 /// Sizes of a VGG.
@@ -28,6 +29,7 @@ struct VggConfig {
   VggHead head = VggHead::kThreeLayers;
   double dropout = 0.5;  // before both hidden layers' successors
   int64_t channels = 3, num_classes = 1000;
+  int64_t image_size = 224;  // of kFlatten
 };
 
 /// VGG: Simonyan, Zisserman, "Very Deep Convolutional Networks for Large-Scale Image Recognition",
@@ -49,6 +51,7 @@ class Vgg final : public Model {
   Variable classify(const Variable& features, const Pass& pass);
 
   int64_t channels_;
+  VggHead head_;
   std::vector<Step> steps_;
   AdaptiveAveragePool2d pool7_{7};
   GlobalAveragePool pool1_;

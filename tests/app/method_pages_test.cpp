@@ -36,8 +36,7 @@ TEST_CASE("method pages: a page has the opening comment, formulas as they are, a
                   "softmax(z_s / T))\n```\n") != std::string::npos);
   CHECK(page.find("| `teacher` | required | text | a phase, a file, or self |") !=
         std::string::npos);
-  CHECK(page.find("[recipes/resnet8_28_kd.yaml](../../recipes/resnet8_28_kd.yaml)") !=
-        std::string::npos);
+  CHECK(page.find("[recipes/vgg14_kd.yaml](../../recipes/vgg14_kd.yaml)") != std::string::npos);
 }
 
 TEST_CASE("method pages: what the table links to is there, and it names what is not built") {

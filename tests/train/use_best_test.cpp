@@ -29,10 +29,10 @@ ProcessResult run_best(const std::string& recipe, const std::vector<std::string>
 // to nothing all epochs are equal, and the first of those that may be kept is.
 TEST_CASE("use best: epochs before the last round of pruning are not kept") {
   const ProcessResult result =
-      run_best("vgg28_magnitude.yaml",
+      run_best("lenet300_magnitude.yaml",
                {"phases.pruned.train.epochs=4", "phases.pruned.optim.lr=1e-9",
                 "phases.pruned.compress.magnitude={rate: 0.9, rounds: 3, retrain_epochs: 1, "
-                "skip: [classifier]}"});
+                "first_layer: prune}"});
   CHECK_MESSAGE(result.exit_code == 0, result.errors);
   CHECK(result.output.find("pruned: zeros: 90.00 % of") != std::string::npos);
 }

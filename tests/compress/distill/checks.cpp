@@ -139,7 +139,7 @@ void check_killed_is_uninterrupted(const std::string& recipe,
   const TemporaryFolder folder;
   const auto arguments = [&](const std::string& out) {
     std::vector<std::string> all{recipe,
-                                 "+data.limit=64",
+                                 "data.limit=64",
                                  "data.batch_size=4",
                                  "ckpt.every_steps=1",
                                  "threads=2",

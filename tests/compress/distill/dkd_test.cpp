@@ -144,8 +144,8 @@ TEST_CASE("dkd: a second device gives the bits of the CPU") {
 
 TEST_CASE("dkd: a run killed inside the ramp ends in the same bytes") {
   check_killed_is_uninterrupted(
-      "recipes/resnet8_28_dkd.yaml",
-      {"data.name=synthetic", "phases.student.data.limit=64", "phases.teacher.model.name=vgg_bn_28",
+      "recipes/vgg14_dkd.yaml",
+      {"data.name=synthetic", "phases.student.data.limit=64", "phases.teacher.data.limit=64",
        "phases.teacher.train.epochs=1", "phases.student.train.epochs=2",
        "phases.student.compress.dkd.warmup_epochs=3"},
       {22, 35}, {"student.safetensors"});

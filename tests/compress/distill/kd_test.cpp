@@ -107,8 +107,8 @@ TEST_CASE("kd: a second device gives the bits of the CPU") {
 
 TEST_CASE("kd: a run killed while the teacher and while the student learn ends in the same bytes") {
   check_killed_is_uninterrupted(
-      "recipes/resnet8_28_kd.yaml",
-      {"data.name=synthetic", "phases.student.data.limit=64", "phases.teacher.model.name=vgg_bn_28",
+      "recipes/vgg14_kd.yaml",
+      {"data.name=synthetic", "phases.student.data.limit=64", "phases.teacher.data.limit=64",
        "phases.teacher.train.epochs=1", "phases.student.train.epochs=2"},
       {9, 23}, {"teacher.safetensors", "student.safetensors"});
 }

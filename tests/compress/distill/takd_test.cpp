@@ -53,11 +53,11 @@ TEST_CASE("takd: an assistant that learned labels alone teaches as a plainly tra
   const TemporaryFolder folder;
   const auto student = [&](const std::string& out, const std::string& change) {
     const ProcessResult run = run_vtrain(
-        {"recipes/resnet8_28_takd.yaml", "data.name=synthetic", "+data.limit=32",
-         "phases.assistant.data.limit=32", "phases.student.data.limit=32", "data.batch_size=8",
-         "phases.teacher.model.name=vgg_bn_28", "phases.teacher.train.epochs=1",
-         "phases.assistant.train.epochs=1", "phases.student.train.epochs=1", "threads=2", "--quiet",
-         "out.dir=" + (folder / out), change});
+        {"recipes/vgg14_takd.yaml", "data.name=synthetic", "phases.assistant.data.limit=32",
+         "phases.student.data.limit=32", "data.batch_size=8", "phases.teacher.data.limit=32",
+         "phases.teacher.train.epochs=1", "phases.assistant.train.epochs=1",
+         "phases.student.train.epochs=1", "threads=2", "--quiet", "out.dir=" + (folder / out),
+         change});
     REQUIRE_MESSAGE(run.exit_code == 0, run.errors);
     return file_content((only_run(folder / out) / "student.safetensors").string());
   };
@@ -90,8 +90,8 @@ TEST_CASE("takd: a second device gives the bits of the CPU") {
 
 TEST_CASE("takd: a run killed in the assistant's and the student's hop ends in the same bytes") {
   check_killed_is_uninterrupted(
-      "recipes/resnet8_28_takd.yaml",
-      {"data.name=synthetic", "phases.student.data.limit=64", "phases.teacher.model.name=vgg_bn_28",
+      "recipes/vgg14_takd.yaml",
+      {"data.name=synthetic", "phases.student.data.limit=64", "phases.teacher.data.limit=64",
        "phases.teacher.train.epochs=1", "phases.assistant.data.limit=64",
        "phases.assistant.train.epochs=1", "phases.student.train.epochs=1"},
       {19, 37}, {"assistant.safetensors", "student.safetensors"});

@@ -48,10 +48,10 @@ TEST_CASE("sparsity schedule: rounds come behind every second epoch until all ar
   CHECK(rounds.due_at_end_of(2) == 2);
   CHECK(rounds.due_at_end_of(3) == 3);
   CHECK(rounds.due_at_end_of(9) == 3);
-  CHECK(rounds.epochs_needed() == 5);
+  CHECK(rounds.epochs_needed() == 4);
   const PruningRounds at_once{.ramp = SparsityRamp::kLinear, .rounds = 3, .epochs_between = 0};
   CHECK(at_once.due_at_end_of(0) == 3);
-  CHECK(at_once.epochs_needed() == 1);
+  CHECK(at_once.epochs_needed() == 0);
 }
 
 }  // namespace

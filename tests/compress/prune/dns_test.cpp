@@ -186,7 +186,7 @@ TEST_CASE("dns: the loss falls while weights go") {
 }
 
 TEST_CASE("dns: a run that is killed ends in the same bytes") {
-  check_killed_is_whole("recipes/vgg28_dns.yaml", {}, {6, 10});
+  check_killed_is_whole("recipes/lenet300_dns.yaml", {}, {6, 10});
 }
 
 TEST_CASE("dns: another device gives the bits of the CPU") {

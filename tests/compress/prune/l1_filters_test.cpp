@@ -120,6 +120,24 @@ TEST_CASE("l1_filters: norm and pick decide which filters stay") {
   CHECK(kept_of(most, "features.0.weight") != kept);
 }
 
+TEST_CASE("l1_filters: rates are those of the layers' entries, of which the first counts") {
+  TestPhase phase = phase_of("layers: [features.0, \"*\"], rates: [0.25, 0.5]"),
+            skipped = phase_of("layers: [features.4], rates: [0.75], selection: greedy");
+  phase->start();
+  CHECK(shape_of(phase, "features.0.weight")[0] == 12);
+  CHECK(shape_of(phase, "features.4.weight")[0] == 16);
+  CHECK(shape_of(phase, "features.8.weight")[0] == 32);
+  skipped->start();
+  CHECK(shape_of(skipped, "features.0.weight")[0] == 16);
+  CHECK(shape_of(skipped, "features.4.weight")[0] == 8);
+  CHECK_THROWS_WITH_AS(phase_of("rates: [0.5, 0.5]"),
+                       doctest::Contains("rates: expected one rate per entry of layers (1), got 2"),
+                       RecipeError);
+  CHECK_THROWS_WITH_AS(phase_of("rates: [0.5], rate: 0.5"),
+                       doctest::Contains("rate: expected one of rate, rates and budget"),
+                       RecipeError);
+}
+
 TEST_CASE("l1_filters: row norms of a weight made by hand") {
   Network network({.model = "vgg_bn_28", .options = {}, .parts = {}});
   const CutGroups groups(network);

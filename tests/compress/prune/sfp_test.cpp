@@ -14,9 +14,10 @@ namespace {
 
 const TinyKnobs tiny_knobs("sfp", "{rate: 0.3}", std::nullopt);
 
+/// Zeroed at the start too, so that a test needs no whole epoch.
 TestPhase sfp(const std::string& knobs, std::vector<std::string> overrides = {},
               const std::string& model = "vgg_bn_28") {
-  return pruning_phase("{sfp: {" + knobs + "}}", std::move(overrides), model);
+  return pruning_phase("{sfp: {at_start: true, " + knobs + "}}", std::move(overrides), model);
 }
 
 /// The rows of a weight that are 0.
@@ -90,14 +91,10 @@ TEST_CASE("sfp: the end is a smaller network that computes what the masked one d
 }
 
 TEST_CASE("sfp: a last zeroing alone is plain training and one-shot pruning by l2 norm") {
-  TestPhase phase = sfp("rate: 0.5, prune_every: 7", {"phases.sparse.train.epochs=3"});
-  TestPhase plain = pruning_phase("{}", {"phases.sparse.train.epochs=3"});
-  // From weights whose first zeroing changes nothing: zeros already.
+  const std::vector<std::string> three = {"phases.sparse.train.epochs=3"};
+  TestPhase phase = pruning_phase("{sfp: {rate: 0.5, prune_every: 7}}", three),
+            plain = pruning_phase("{}", three);
   for (TestPhase* const p : {&phase, &plain}) {
-    for (const char* const layer : {"features.0", "features.4", "features.8", "features.11"}) {
-      Tensor w = (*p)->network().parameter(str(layer, ".weight")).value();
-      w.slice(0, 0, w.dim(0) / 2).fill(0);
-    }
     (*p)->start();
     finish_epoch(*p);
     finish_epoch(*p);
@@ -105,6 +102,27 @@ TEST_CASE("sfp: a last zeroing alone is plain training and one-shot pruning by l
   CHECK(values_of(phase) == values_of(plain));
   finish_epoch(phase);
   CHECK(zero_rows_of(phase, "features.11.weight").size() == 32);
+}
+
+TEST_CASE("sfp: at_start zeroes filters before they learn; without a shift they never do") {
+  const std::string layer = "features.11.weight", knobs = "rate: 0.3, zero_momentum: true";
+  for (const bool is_at_start : {false, true}) {
+    CAPTURE(is_at_start);
+    TestPhase phase =
+        pruning_phase(str("{sfp: {", knobs, ", at_start: ", is_at_start ? "true" : "false", "}}"));
+    shift_norms(phase, 0);
+    phase->start();
+    const std::vector<int64_t> first = zero_rows_of(phase, layer);
+    CHECK(first.size() == (is_at_start ? 19 : 0));
+    phase.steps(3);
+    CHECK(zero_rows_of(phase, layer) == first);
+    finish_epoch(phase);
+    CHECK(zero_rows_of(phase, layer).size() == 19);
+    if (is_at_start) CHECK(zero_rows_of(phase, layer) == first);
+  }
+  TestPhase no_epochs = pruning_phase("{sfp: {rate: 0.3}}", {"phases.sparse.train.epochs=0"});
+  no_epochs->start();
+  CHECK(zero_rows_of(no_epochs, layer).size() == 19);
 }
 
 TEST_CASE("sfp: without learning the next list is the last one") {

@@ -200,7 +200,7 @@ TEST_CASE("lsq: filters that another method cuts take nothing from the steps") {
 
 TEST_CASE("lsq: a run that is killed ends in the same bytes") {
   check_killed_is_uninterrupted(
-      "recipes/resnet8_28_lsq.yaml",
+      "recipes/resnet8_lsq.yaml",
       {"data.name=synthetic", "data.val=0.25", "phases.dense.train.epochs=1",
        "phases.quantized.train.epochs=2", "+phases.quantized.ema.decay=0.9"},
       {14, 20}, {"quantized.safetensors", "quantized.int8.safetensors"});

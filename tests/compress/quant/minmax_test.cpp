@@ -434,7 +434,7 @@ phases:
 
 TEST_CASE("minmax: a run that is killed ends in the same bytes") {
   check_killed_is_uninterrupted(
-      "recipes/resnet8_28_minmax.yaml",
+      "recipes/resnet8_minmax.yaml",
       {"data.name=synthetic", "data.val=0.25", "phases.dense.train.epochs=1",
        "phases.quantized.train.epochs=3", "+phases.quantized.ema.decay=0.9"},
       {14, 30}, {"quantized.safetensors", "quantized.int8.safetensors"});

@@ -250,7 +250,7 @@ phases:
 
 TEST_CASE("ttq: a run that is killed ends in the same bytes") {
   check_killed_is_uninterrupted(
-      "recipes/resnet8_28_ttq.yaml",
+      "recipes/resnet8_ttq.yaml",
       {"data.name=synthetic", "data.val=0.25", "phases.dense.train.epochs=1",
        "phases.ternary.train.epochs=2", "+phases.ternary.ema.decay=0.9"},
       {14, 20}, {"ternary.safetensors", "ternary.packed.safetensors"});

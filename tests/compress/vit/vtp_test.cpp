@@ -296,6 +296,33 @@ TEST_CASE("vtp: scope says among which features the least are found") {
   CHECK(largest_gone <= least_kept);
 }
 
+TEST_CASE("vtp: pick takes other features: of the smallest columns, or as many at random") {
+  const std::string layer_name = "blocks.1.mlp.fc2",
+                    where = "where: [blocks.1], gates: [mlp_hidden]";
+  const auto hidden_of = [&](const std::string& knobs) {
+    ChosenPhase phase(str("prune_rate: 0.25, ", where, knobs));
+    return helper(phase, str("mask.", layer_name)).value().to_vector();
+  };
+  const std::vector<double> scored = hidden_of(""), random = hidden_of(", pick: random"),
+                            by_norm = hidden_of(", pick: norm");
+  CHECK(zeros_in(random) == zeros_in(scored));
+  CHECK(random != scored);
+  CHECK(random != by_norm);
+  // By hand: the 96 of 384 columns of fc2 of least norm.
+  ChosenPhase phase(str("prune_rate: 0.25, ", where, ", pick: norm"));
+  const std::vector<double> w =
+      phase->network().parameter(layer_name + ".weight").value().to_vector();  // (96, 384)
+  double largest_gone = 0, least_kept = 1e9;
+  for (size_t j = 0; j < 384; ++j) {
+    double squares = 0;
+    for (size_t i = 0; i < 96; ++i) squares += w[i * 384 + j] * w[i * 384 + j];
+    double& bound = by_norm[j] == 0 ? largest_gone : least_kept;
+    bound = by_norm[j] == 0 ? std::max(bound, squares) : std::min(bound, squares);
+  }
+  CHECK(zeros_in(by_norm) == 96);
+  CHECK(largest_gone <= least_kept);
+}
+
 TEST_CASE("vtp: of equal scores exactly the asked number goes, the first ones") {
   TestPhase phase = vtp("prune_rate: 0.4", kStandStill);
   phase->start();

@@ -48,6 +48,12 @@ TEST_CASE("resnet for CIFAR: ResNet-8 for 28x28 images has the counts of its lay
         28 * 28 * 9 * 17 * 8 + 14 * 14 * 9 * 24 * 16 + 7 * 7 * 9 * 48 * 32 + 320);
 }
 
+TEST_CASE("resnet for CIFAR: twice as wide, ResNet-8 has four times the multiply-adds") {
+  Network network({.model = "resnet8_x2_28", .options = {}, .parts = {}});
+  CHECK(Graph(network).macs() ==
+        28 * 28 * 9 * (1 + 2 * 16) * 16 + 14 * 14 * 9 * 48 * 32 + 7 * 7 * 9 * 96 * 64 + 640);
+}
+
 TEST_CASE("convolutional networks refuse stochastic depth, which they do not have") {
   for (const char* const name : {"resnet20", "resnet18", "mobilenet_v2", "vgg_bn_28"}) {
     CAPTURE(name);

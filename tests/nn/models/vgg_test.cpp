@@ -61,6 +61,22 @@ TEST_CASE("vgg: the variants for small images have the counts of their layer tab
                                   7 * 7 * 9 * 64 * 64 + 64 * 10);
 }
 
+// Convolutions, two numbers of each norm's channels, and the linear layer: by hand.
+TEST_CASE("vgg: the shallow variants have the counts of their layer tables") {
+  Network three({.model = "vgg3_bn_28", .options = {}, .parts = {}});
+  CHECK(three.parameter_count() == 160 + 4640 + 18496 + 2 * 112 + 650);
+  CHECK(Graph(three).macs() == 1'919'872);
+  const auto flat = [](const std::string& name) {
+    return Network({.model = name, .options = find_model(name).usual, .parts = {}});
+  };
+  Network student = flat("vgg2_bn_14");
+  CHECK(student.parameter_count() == 80 + 1168 + 2 * 24 + 1450);
+  CHECK(Graph(student).macs() == 14 * 14 * 9 * 8 + 7 * 7 * 9 * 8 * 16 + 144 * 10);
+  CHECK(flat("vgg2_bn_14_x2").parameter_count() == 160 + 4640 + 2 * 48 + 2890);
+  CHECK(flat("vgg4_bn_14_x2").parameter_count() == 160 + 2320 + 4640 + 9248 + 2 * 96 + 2890);
+  CHECK(flat("vgg4_bn_14_x3").parameter_count() == 240 + 5208 + 10416 + 20784 + 2 * 144 + 4330);
+}
+
 // Element (c, h, w) of the features feeds column 49 c + 7 h + w of the first linear layer.
 TEST_CASE("vgg: the head reads features by channel, row and column") {
   Vgg model({.layers = {2}, .has_batch_norm = false, .channels = 1, .num_classes = 1});
