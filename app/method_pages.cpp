@@ -50,11 +50,22 @@ std::string cell(const std::string& text) {
 
 std::string link(const std::string& path) { return str("[", path, "](../../", path, ")"); }
 
+/// The method that a recipe is of: the longest name that ends its own, since "a_kd" ends in "_kd"
+/// too.
+std::string method_of_recipe(const std::string& file) {
+  std::string longest;
+  for (const MethodInfo& info : registered_methods()) {
+    if (file.ends_with(str("_", info.name, ".yaml")) && info.name.size() > longest.size())
+      longest = info.name;
+  }
+  return longest;
+}
+
 std::string recipes_with(const std::string& root, const std::string& method) {
   std::vector<std::string> found;
   for (const auto& entry : fs::directory_iterator(fs::path(root) / "recipes")) {
     const std::string name = entry.path().filename().string();
-    if (name.ends_with(str("_", method, ".yaml"))) found.push_back(name);
+    if (method_of_recipe(name) == method) found.push_back(name);
   }
   std::ranges::sort(found);
   std::string text;

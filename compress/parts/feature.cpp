@@ -24,11 +24,18 @@ const Graph::Node* producer_of(const Graph& graph, int value) {
   return producer < 0 ? nullptr : &graph.nodes()[static_cast<size_t>(producer)];
 }
 
+/// No value below 0 comes out where none goes in: pools, and what a global average is made of.
+bool keeps_sign(const Op& op) {
+  if (op.name == "multiply_scalar") return op.attributes.at(0).second >= 0;
+  return op.name.find("pool") != std::string::npos || op.name == "transpose" ||
+         op.name == "reshape" || op.name == "sum" || op.name == "cast";
+}
+
 bool is_rectified(const Graph& graph, int value) {
   for (const Graph::Node* node = producer_of(graph, value); node != nullptr;
        node = producer_of(graph, node->inputs[0])) {
     if (node->op.name.starts_with("relu")) return true;
-    if (node->op.name.find("pool") == std::string::npos) return false;
+    if (!keeps_sign(node->op)) return false;
   }
   return false;
 }

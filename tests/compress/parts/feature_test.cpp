@@ -25,6 +25,8 @@ TEST_CASE("feature: shape, sign and parameters of a module's output") {
   CHECK(!block.parameters.contains("layer3.0.conv1.weight"));
   CHECK(!block.parameters.contains("linear.bias"));
   CHECK(!feature_at(resnet, "layer2.0.bn2").is_rectified);
+  CHECK(feature_at(resnet, "pool").is_rectified);  // a global average of a ReLU
+  CHECK(!feature_at(resnet, "linear").is_rectified);
   CHECK(feature_at(resnet, "linear").parameters.size() == resnet.parameters().size());  // all of it
 
   Network vgg = network_of("vgg_bn_28");
