@@ -1,6 +1,7 @@
 #include "compress/archive.h"
 
 #include <charconv>
+#include <sstream>
 
 namespace vtrain {
 namespace {
@@ -20,6 +21,8 @@ T parsed(std::string_view name, const std::string& text) {
   }
   return value;
 }
+
+std::string to_text(int64_t x) { return std::to_string(x); }
 }  // namespace
 
 const std::string& Archive::stored(std::string_view name) const {
@@ -61,6 +64,29 @@ Archive& Archive::operator()(std::string_view name, std::string& member) {
     values_[std::string(name)] = member;
   }
   return *this;
+}
+
+/// Numbers with a space behind each.
+template <class T>
+Archive& Archive::list(std::string_view name, std::vector<T>& member) {
+  if (!is_loading_) {
+    std::string& text = values_[std::string(name)];
+    text.clear();
+    for (const T x : member) text += to_text(x) + ' ';
+    return *this;
+  }
+  member.clear();
+  std::istringstream in(stored(name));
+  for (std::string word; in >> word;) member.push_back(parsed<T>(name, word));
+  return *this;
+}
+
+Archive& Archive::operator()(std::string_view name, std::vector<double>& member) {
+  return list(name, member);
+}
+
+Archive& Archive::operator()(std::string_view name, std::vector<int64_t>& member) {
+  return list(name, member);
 }
 
 }  // namespace vtrain

@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <cmath>
 #include <map>
+#include <set>
 
 namespace vtrain {
 
@@ -37,24 +38,78 @@ Edit& Edit::cut(const CutGroups& groups, Cut cut) {
   return *this;
 }
 
+namespace {
+/// A copy shares the cache of effective weights, which is one pass's.
+Pass fresh(const Pass& now) {
+  Pass pass = now;
+  pass.cache = std::make_shared<Pass::Cache>();
+  return pass;
+}
+}  // namespace
+
+Tensor Edit::logits() {
+  return network_.forward(context_.images, fresh(context_.pass)).logits.value();
+}
+
+Edit& Edit::grow(const CutGroups& groups, const Growth& growth) {
+  if (growth_) throw Error(str("edit of ", owner_, ": expected one growth, got two"));
+  growth_ = groups.plan_growth(growth);
+  return *this;
+}
+
+Edit& Edit::drop(std::string module) {
+  network_.module(module);  // throws
+  dropped_.push_back(std::move(module));
+  return *this;
+}
+
 void Edit::apply() {
-  if (!parts_.empty()) {
-    const Tensor before = network_.logits(context_.images);
+  if (!parts_.empty() || !dropped_.empty() || growth_) {
+    const Tensor before = logits();
     network_.hooks().remove_owner(owner_);
     for (auto& [place, part] : parts_) network_.set_part(place, std::move(part));
     parts_.clear();
-    context_.verified(relative_difference(before, network_.logits(context_.images)));
+    drop_modules();
+    if (growth_) {
+      network_.grow(*growth_);
+      follow(growth_->axes, &NetworkGrowth::Axis::from);
+      growth_.reset();
+    }
+    context_.verified(relative_difference(before, logits()));
   }
   if (groups_ != nullptr) apply_cut();
+}
+
+/// Who keeps state beside parameters that are gone must forget it: a checkpoint could not place it.
+void Edit::drop_modules() {
+  if (dropped_.empty()) return;
+  const std::vector<Parameter> before = network_.parameters();
+  network_.cut({.axes = {}, .structure = {}, .dropped = dropped_});
+  dropped_.clear();
+  std::set<const void*> left;
+  for (const Parameter& p : network_.parameters()) left.insert(p.id());
+  for (const Parameter& p : before) {
+    if (left.contains(p.id())) continue;
+    p.clear_grad();
+    if (context_.forget) context_.forget(p);
+  }
+}
+
+template <class Axis>
+void Edit::follow(const std::vector<Axis>& axes, std::vector<int64_t> Axis::*keep) {
+  if (!context_.follow) return;
+  std::map<std::string, Parameter> parameters;
+  for (const Parameter& p : network_.parameters()) parameters.emplace(p.path(), p);
+  for (const Axis& a : axes) context_.follow(parameters.at(a.parameter), a.axis, a.*keep);
 }
 
 namespace {
 
 /// Logits without rounding: a code that turns at a tie is no difference between two structures, and
 /// a quantizer without a code for 0 has no masked form.
-Tensor logits_in_reals(Network& network, const Tensor& images) {
+Tensor logits_in_reals(Network& network, const Tensor& images, const Pass& now) {
   const Hooks hooks = network.hooks().without(Slot::kQuantize);
-  Pass pass;
+  Pass pass = fresh(now);
   pass.hooks = &hooks;
   return network.root().outputs(Variable(images.to(network.device())), pass).logits.value();
 }
@@ -67,18 +122,14 @@ void Edit::apply_cut() {
   mask(network_, *groups_, cut_);
   const std::string masking = owner_ + ".masked layer norm";
   mask_layer_norms(network_, *groups_, cut_, masking);
-  const Tensor masked = logits_in_reals(network_, context_.images);
+  const Tensor masked = logits_in_reals(network_, context_.images, context_.pass);
   network_.hooks().remove_owner(masking);
 
   network_.cut(plan);
-  if (context_.follow) {
-    std::map<std::string, Parameter> parameters;
-    for (const Parameter& p : network_.parameters()) parameters.emplace(p.path(), p);
-    for (const NetworkCut::Axis& a : plan.axes)
-      context_.follow(parameters.at(a.parameter), a.axis, a.keep);
-  }
+  follow(plan.axes, &NetworkCut::Axis::keep);
   groups_ = nullptr;
-  context_.verified(relative_difference(masked, logits_in_reals(network_, context_.images)));
+  context_.verified(
+      relative_difference(masked, logits_in_reals(network_, context_.images, context_.pass)));
 }
 
 }  // namespace vtrain

@@ -2,6 +2,7 @@
 
 #include <functional>
 #include <memory>
+#include <optional>
 #include <string>
 #include <utility>
 #include <vector>
@@ -27,6 +28,8 @@ class Edit {
     Tensor images;
     std::function<void(double)> verified;  // gets the relative difference
     FollowCut follow;
+    std::function<void(const Parameter&)> forget = {};  // who follows, of what is gone
+    Pass pass = {};  // of the evaluations that are compared: hooks may depend on the epoch
   };
   Edit(Network& network, std::string owner, Context context);
 
@@ -34,16 +37,28 @@ class Edit {
   Edit& replace(std::string place, std::shared_ptr<Module> part);
   /// Channels that go. The groups must be of the network as it is now; one cut per edit.
   Edit& cut(const CutGroups& groups, Cut cut);
+  /// Channels that get copies, which compute the same: in `start`, before there are moments or
+  /// averages of what they are copied from. The groups must be of the network as it is now; one per
+  /// edit.
+  Edit& grow(const CutGroups& groups, const Growth& growth);
+  /// A module that hands its input on from now on, as hooks of this method have it do: a block.
+  Edit& drop(std::string module);
   void apply();
 
  private:
   void apply_cut();
+  Tensor logits();
+  void drop_modules();
+  template <class Axis>
+  void follow(const std::vector<Axis>& axes, std::vector<int64_t> Axis::*keep);
 
   Network& network_;
   std::string owner_;
   Context context_;
   const CutGroups* groups_ = nullptr;
   Cut cut_;
+  std::optional<NetworkGrowth> growth_;
+  std::vector<std::string> dropped_;
   std::vector<std::pair<std::string, std::shared_ptr<Module>>> parts_;
 };
 

@@ -12,7 +12,7 @@ namespace vtrain {
 /// phase; it is made anew on resume and filled by `state`. A method overrides only the hooks it
 /// uses; the calls come in this order:
 ///
-///     state, attach, start (not on resume); per step: before_forward, loss, after_backward,
+///     attach; start, or on resume state; per step: before_forward, loss, after_backward,
 ///     after_update; finish
 class Method {
  public:
@@ -24,8 +24,9 @@ class Method {
   /// Plain members that change during training; one function saves and loads. What is cut, large or
   /// trained is a helper of Run.
   virtual void state(Archive&) {}
-  /// Finds modules, adds helpers, hooks and groups: a function of knobs, members and structure. No
-  /// data, no edits; runs again on resume.
+  /// Finds modules, adds helpers, hooks and groups: a function of knobs and structure. No data, no
+  /// edits; runs again on resume, when `state` has not filled the members yet: what depends on them
+  /// is asked for inside the hooks.
   virtual void attach(Run&) {}
   /// Once per phase, never on resume: calibrate, score, first prune.
   virtual void start(Run&) {}

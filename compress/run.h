@@ -48,9 +48,15 @@ class Run {
   virtual int64_t epochs() const = 0;  // of the phase
   /// mixup or cutmix: an image may be of two classes, of which Batch::labels has one.
   virtual bool mixes_images() const = 0;
+  /// Of an evaluation at this place of the phase, as validation makes it: for passes of a method's
+  /// own. Each needs its own.
+  virtual Pass evaluation() const = 0;
   /// At most so many images of the training split as evaluation sees them, without augmentation, in
   /// batches and spread over the split: the same at every call.
   virtual std::vector<Batch> samples(int64_t images) = 0;
+  /// The same of the images that data.val holds out: to choose between candidates. Throws
+  /// RecipeError if there are none.
+  virtual std::vector<Batch> held_out(int64_t images) = 0;
 
   /// `from`: an earlier phase, a weights file, or "self" for the weights this phase began with.
   /// Throws RecipeError if it computes other classes than the data has.

@@ -5,6 +5,7 @@
 
 #include "autograd/shape.h"
 #include "nn/network_file.h"
+#include "tensor/ops/binary.h"
 #include "tensor/ops/indexing.h"
 
 namespace vtrain {
@@ -170,26 +171,65 @@ void Network::cut(const NetworkCut& cut) {
                       ": expected sorted indices of at least one element"));
   }
   for (const std::string& path : cut.dropped) module(path);  // throws
-  std::map<std::string, Attributes> changed;
-  for (const auto& [path, numbers] : cut.structure) {
-    const Attributes now = module(path).structure();
-    for (const auto& [name, number] : numbers) {
-      const auto own = now.find(name);
-      if (own == now.end()) throw Error(str("cut: module ", path, " has no number called ", name));
-      if (own->second != number) changed[path][name] = number;
-    }
-  }
+  const std::map<std::string, Attributes> numbers = changed(cut.structure);
 
   for (const NetworkCut::Axis& a : cut.axes) {
     Parameter& p = all.at(a.parameter);
     p.replace(kept(p.value(), a.axis, a.keep));
     architecture_.shapes[a.parameter] = p.value().shape();
   }
+  set_structure(numbers);
+  for (const std::string& path : cut.dropped) drop(path);
+}
+
+std::map<std::string, Attributes> Network::changed(
+    const std::map<std::string, Attributes>& structure) {
+  std::map<std::string, Attributes> all;
+  for (const auto& [path, numbers] : structure) {
+    const Attributes now = module(path).structure();
+    for (const auto& [name, number] : numbers) {
+      const auto own = now.find(name);
+      if (own == now.end()) throw Error(str("cut: module ", path, " has no number called ", name));
+      if (own->second != number) all[path][name] = number;
+    }
+  }
+  return all;
+}
+
+void Network::set_structure(const std::map<std::string, Attributes>& changed) {
   for (const auto& [path, numbers] : changed) {
     module(path).set_structure(numbers);
     for (const auto& [name, number] : numbers) architecture_.structure[path][name] = number;
   }
-  for (const std::string& path : cut.dropped) drop(path);
+}
+
+void Network::grow(const NetworkGrowth& growth) {
+  std::map<std::string, Parameter> all;
+  for (const Parameter& p : parameters()) all.emplace(p.path(), p);
+  for (const NetworkGrowth::Axis& a : growth.axes) {
+    const auto found = all.find(a.parameter);
+    if (found == all.end())
+      throw Error(str("grow: network ", architecture_.model, " has no parameter ", a.parameter));
+    const Shape& shape = found->second.value().shape();
+    const int64_t size = shape[static_cast<size_t>(checked_dim("grow", a.axis, shape))];
+    const auto [low, high] = std::ranges::minmax(a.from);
+    if (low < 0 || high >= size)
+      throw Error(str("grow: ", a.parameter, ' ', shape, " axis ", a.axis,
+                      ": expected copies of 0..", size - 1));
+  }
+  const std::map<std::string, Attributes> numbers = changed(growth.structure);
+  for (const NetworkGrowth::Axis& a : growth.axes) {
+    Parameter& p = all.at(a.parameter);
+    Tensor value = kept(p.value(), a.axis, a.from);
+    for (int64_t i = 0; a.is_read && i < value.dim(a.axis); ++i) {
+      const auto count = std::ranges::count(a.from, a.from[static_cast<size_t>(i)]);
+      Tensor part = value.slice(a.axis, i, i + 1);
+      if (count > 1) part.copy_from(multiply(part, 1.0 / static_cast<double>(count)));
+    }
+    p.replace(std::move(value));
+    architecture_.shapes[a.parameter] = p.value().shape();
+  }
+  set_structure(numbers);
 }
 
 void Network::drop(const std::string& path) {

@@ -53,6 +53,19 @@ struct NetworkCut {
   std::vector<std::string> dropped = {};             // modules
 };
 
+/// A change of a network's sizes the other way: positions of an axis that are there more than once.
+struct NetworkGrowth {
+  struct Axis {
+    std::string parameter;
+    int axis = 0;
+    std::vector<int64_t> from;    // of each position of the new axis, the one it is a copy of
+    std::vector<int64_t> copies;  // positions of the new axis that are not the first of theirs
+    bool is_read = false;         // inputs of a layer: a position and its copies share its weight
+  };
+  std::vector<Axis> axes;
+  std::map<std::string, Attributes> structure = {};  // by module
+};
+
 /// How pixels become inputs, and what the outputs are called: travels with the weights.
 struct Preprocessing {
   std::vector<double> mean, std;
@@ -101,6 +114,10 @@ class Network {
   /// changes.
   void cut(const NetworkCut& cut);
 
+  /// Widens, in place as `cut` does. Throws Error for a place that does not exist, before anything
+  /// changes.
+  void grow(const NetworkGrowth& growth);
+
   /// All parameters and buffers by path.
   std::map<std::string, Tensor> state() const;
   /// Copies values in. Throws CheckpointError if a name is missing, unknown, or of another shape;
@@ -116,6 +133,9 @@ class Network {
 
  private:
   void shape_as_recorded();
+  /// Of what modules shall have of `structure`, the numbers that are others now.
+  std::map<std::string, Attributes> changed(const std::map<std::string, Attributes>& structure);
+  void set_structure(const std::map<std::string, Attributes>& changed);
   void drop(const std::string& path);
 
   Architecture architecture_;

@@ -1,7 +1,15 @@
 #include "nn/tokens.h"
 
+#include <numeric>
+#include <vector>
+
+#include "autograd/arithmetic.h"
+#include "autograd/indexing.h"
+#include "autograd/linear.h"
+#include "autograd/normalize.h"
 #include "autograd/shape.h"
 #include "autograd/tokens.h"
+#include "tensor/ops/unary.h"
 
 namespace vtrain {
 namespace {
@@ -18,8 +26,65 @@ Tokens gather(const Tokens& t, const Variable& index) {
   u.mask = gather_flat(t.mask, index);
   u.key_bias = gather_flat(t.key_bias, index);
   u.sizes = gather_flat(t.sizes, index);
+  u.score = gather_flat(t.score, index);
+  if (t.index.defined()) u.index = gather(t.index, 1, index);
   u.attended = {};  // its rows are those before
   return u;
+}
+
+Tokens split(const Tokens& t, const Variable& index) {
+  if (t.whole) throw Error("split: expected whole tokens, got a part, which is not put back yet");
+  Tokens u = gather(t, index);
+  u.whole = std::make_shared<const Tokens>(t);
+  u.index = index;
+  return u;
+}
+
+namespace {
+/// Where each row of the whole is found in [whole, part]: (N, L) i32.
+///   index (N, K)
+/// Rows 0..L-1 of the whole are numbered, those that the part replaces go to the end, the part's
+/// rows take their numbers; in order of numbers the first L are the whole.
+Variable sources(const Variable& index, int64_t length) {
+  const Shape rows{index.dim(0), length}, part{index.dim(0), index.dim(1)};
+  std::vector<double> numbers(static_cast<size_t>(length));
+  std::iota(numbers.begin(), numbers.end(), 0);
+  const Device device = index.value().device();
+  const Variable row(from_values({1, length}, numbers).to(device)),
+      last(full({1, 1}, static_cast<double>(length), DType::f32, device));
+  const Variable number = expand(row, rows);
+  const Variable left = scatter(number, 1, index, expand(last, part)),
+                 arrived = gather(number, 1, index);
+  return top_k(concat({left, arrived}, 1), length, 1, SortOrder::kAscending).indices;
+}
+}  // namespace
+
+Tokens put_back(const Tokens& t) {
+  if (!t.whole) throw Error("put_back: expected a part of the tokens, got all of them");
+  const Variable from = sources(t.index, t.whole->length());
+  Tokens u = *t.whole;
+  u.x = gather_rows(concat({t.whole->x, t.x}, 1), from);
+  if (t.score.defined()) u.score = gather_flat(concat({t.whole->score, t.score}, 1), from);
+  u.attended = {};
+  return u;
+}
+
+Variable class_attention(const Tokens& t) {
+  const Attended& a = t.attended;
+  if (!a.qkv.defined())
+    throw Error("class attention: expected tokens between a block's attention and its end");
+  const Variable qkv = cast(a.qkv, wide_of(a.qkv.value().dtype()));
+  const int64_t samples = qkv.dim(0), length = qkv.dim(1), width = a.num_heads * a.qk_dim;
+  const Variable q = reshape(slice(select(qkv, 1, 0), 1, 0, width),
+                             {samples, a.num_heads, 1, a.qk_dim}),
+                 k = reshape(slice(qkv, 2, width, 2 * width),
+                             {samples, length, a.num_heads, a.qk_dim});
+  const Variable products = matmul(q, transpose(transpose(k, 1, 2), 2, 3)) * a.scale;
+  Variable logits = reshape(products, {samples, a.num_heads, length});
+  const auto per_key = [&](const Variable& x) { return reshape(x, {samples, 1, length}); };
+  if (t.key_bias.defined()) logits = logits + per_key(t.key_bias);
+  if (t.mask.defined()) logits = logits + per_key(Variable(log(t.mask.value())));
+  return softmax(logits, 2);
 }
 
 Variable patch_tokens(const Tokens& t) {

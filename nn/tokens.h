@@ -1,6 +1,7 @@
 #pragma once
 
 #include <cstdint>
+#include <memory>
 
 #include "autograd/variable.h"
 
@@ -12,6 +13,7 @@ struct Attended {
   Variable
       qkv;  // (N, L, num_heads * (2 qk_dim + v_dim)); undefined: no attention in this block yet
   int64_t num_heads = 0, qk_dim = 0, v_dim = 0;
+  double scale = 1;  // of the products q k
 };
 
 /// What travels from block to block of a transformer.
@@ -25,14 +27,32 @@ struct Tokens {
   int64_t num_special = 0;  // class and distillation tokens in front, which no method may drop
   double mask_eps = 0;      // of the masked softmax; above 0 only to reproduce published numbers
   bool mask_max_over_all =
-      false;  // the softmax's maximum runs over hidden keys too: published form
+      false;       // the softmax's maximum runs over hidden keys too: published form
+  Variable score;  // (N, L) f32, without gradient: what a method carries from block to block to
+                   // rank tokens by; undefined = none
+  // While only some tokens travel, all of them as they were, and which of its rows these are:
+  std::shared_ptr<const Tokens> whole = {};
+  Variable index = {};  // (N, L) i32
 
   int64_t length() const { return x.dim(1); }
 };
 
-/// The tokens at `index` (N, K) i32 of all tokens, special ones included; mask, bias and sizes go
-/// along.
+/// The tokens at `index` (N, K) i32 of all tokens, special ones included; mask, bias, sizes and
+/// score go along, and their rows in `whole`.
 Tokens gather(const Tokens& t, const Variable& index);
+
+/// The tokens at `index` (N, K) travel alone, and t waits. Throws Error if t is such a part
+/// already.
+Tokens split(const Tokens& t, const Variable& index);
+/// All tokens again: those that travelled, with their scores, in their rows, the rest as it was.
+/// Gradients reach both. Throws Error without a split before.
+Tokens put_back(const Tokens& t);
+
+/// How each head's class token, the first, weighs the tokens: softmax over keys of scale q_0 k,
+/// with the mask and the bias that attention had, no eps added. In f32 beside bf16, and no gradient
+/// reaches the mask.   -> (N, num_heads, L)
+/// Throws Error where no attention has looked at the tokens yet.
+Variable class_attention(const Tokens& t);
 
 /// Patch tokens: what stands behind the special ones.
 Variable patch_tokens(const Tokens& t);

@@ -22,6 +22,14 @@ void Ema::cut(const Parameter& parameter, int axis, const std::vector<int64_t>& 
   }
 }
 
+void Ema::forget(const Parameter& parameter) {
+  for (size_t i = parameters_.size(); i-- > 0;) {
+    if (!(parameters_[i] == parameter)) continue;
+    parameters_.erase(parameters_.begin() + static_cast<std::ptrdiff_t>(i));
+    averages_.erase(averages_.begin() + static_cast<std::ptrdiff_t>(i));
+  }
+}
+
 std::map<std::string, Tensor> Ema::state() const {
   std::map<std::string, Tensor> tensors;
   for (size_t i = 0; i < parameters_.size(); ++i) tensors[parameters_[i].path()] = averages_[i];

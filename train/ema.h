@@ -17,6 +17,8 @@ class Ema {
 
   /// Follows a cut of the parameter's axis (nn/network.h).
   void cut(const Parameter& parameter, int axis, const std::vector<int64_t>& keep);
+  /// The parameter is gone.
+  void forget(const Parameter& parameter);
 
   std::map<std::string, Tensor> state() const;  // by parameter path
   void load_state(const std::map<std::string, Tensor>& tensors, const std::string& from);

@@ -40,8 +40,22 @@ std::vector<ParameterGroup> PhaseState::groups() const {
   return groups;
 }
 
+std::vector<ParameterGroup> PhaseState::moved_groups() const {
+  std::vector<ParameterGroup> moved = groups();
+  std::erase_if(moved, [](const ParameterGroup& group) { return group.is_by_hand; });
+  return moved;
+}
+
 Random MethodRun::random(std::string_view stream) const {
   return {state_.seed, state_.config.name, str(method_, '.', stream)};
+}
+
+std::vector<Batch> MethodRun::held_out(int64_t images) {
+  std::vector<Batch> batches = state_.held_out(images);
+  if (batches.empty())
+    throw RecipeError(str("phase ", phase(), ": ", method_,
+                          " chooses by held-out images; expected data.val above 0"));
+  return batches;
 }
 
 Teacher& MethodRun::teacher(const std::string& from) {
@@ -122,7 +136,9 @@ Edit MethodRun::edit() {
                  state_.masked_compact_max_rel =
                      std::max(state_.masked_compact_max_rel, difference);
                },
-           .follow = state_.follow_cut}};
+           .follow = state_.follow_cut,
+           .forget = state_.forget,
+           .pass = evaluation()}};
 }
 
 void MethodRun::deploy(Quantization quantization, Int8Record record) {

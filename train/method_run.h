@@ -25,9 +25,12 @@ struct PhaseState {
       {};  // by path "compress.dynamicvit.predictor0"
   std::map<std::string, std::unique_ptr<Teacher>> teachers = {};
   std::function<std::unique_ptr<Network>(const std::string& from)> load_teacher = {};
+  std::function<Pass()> evaluation = {};
   std::function<Tensor()> sample_images = {};                      // hold-out images, not augmented
-  std::function<std::vector<Batch>(int64_t images)> samples = {};  // of training, not augmented
+  std::function<std::vector<Batch>(int64_t images)> samples = {},  // of training, not augmented
+      held_out = {};                                               // empty without data.val
   FollowCut follow_cut = {};                                       // optimizer and moving average
+  std::function<void(const Parameter&)> forget = {};               // the same, of what is gone
   std::vector<FollowCut> followers = {};                           // methods
   std::function<std::vector<Tensor>(const Parameter&)> moments = {};  // of the optimizer
   std::vector<std::pair<std::string, double>> logged = {};            // by methods, in this step
@@ -43,6 +46,8 @@ struct PhaseState {
   std::vector<Parameter> averaged_parameters() const;
   /// Every trained parameter in exactly one group.
   std::vector<ParameterGroup> groups() const;
+  /// Those that the optimizer moves.
+  std::vector<ParameterGroup> moved_groups() const;
 };
 
 /// Run, for one method of a phase.
@@ -60,7 +65,9 @@ class MethodRun final : public Run {
   bool mixes_images() const override {
     return state_.config.augment.mixup > 0 || state_.config.augment.cutmix > 0;
   }
+  Pass evaluation() const override { return state_.evaluation(); }
   std::vector<Batch> samples(int64_t images) override { return state_.samples(images); }
+  std::vector<Batch> held_out(int64_t images) override;
   Teacher& teacher(const std::string& from) override;
   void add_module(const std::string& name, std::shared_ptr<Module> module) override;
   Group add_group(ParameterGroup group) override;

@@ -4,6 +4,7 @@
 #include <charconv>
 #include <cmath>
 #include <limits>
+#include <set>
 #include <sstream>
 
 #include "autograd/arithmetic.h"
@@ -153,6 +154,7 @@ Phase::Phase(const Experiment& experiment, const PhaseConfig& config, PhaseData 
     state_.network->preprocessing.interpolation = name_of(data_.input.interpolation);
   }
   state_.load_teacher = [this](const std::string& from) { return teacher_network(from); };
+  state_.evaluation = [this] { return pass(false); };
   state_.sample_images = [this, options]() mutable {
     options.batch_size = 64;
     options.workers = 0;
@@ -161,24 +163,30 @@ Phase::Phase(const Experiment& experiment, const PhaseConfig& config, PhaseData 
     loader.start(0);
     return loader.next()->images;
   };
-  state_.samples = [this, options](int64_t images) mutable {
-    const std::vector<int64_t>& all = data_.train_indices;
+  const auto spread = [this, options](const std::vector<int64_t>& all, int64_t images) {
     const auto size = static_cast<int64_t>(all.size()), count = std::min(images, size);
     std::vector<int64_t> chosen;
     for (int64_t i = 0; i < count; ++i)
       chosen.push_back(all[static_cast<size_t>(i * size / count)]);
-    options.batch_size = 64;
-    options.workers = 0;
-    Loader loader(data_.train, chosen, options);
+    LoaderOptions own = options;
+    own.batch_size = 64;
+    own.workers = 0;
+    Loader loader(data_.train, chosen, own);
     loader.start(0);
     std::vector<Batch> batches;
     while (std::optional<Batch> batch = loader.next()) batches.push_back(std::move(*batch));
     return batches;
   };
+  state_.samples = [this, spread](int64_t images) { return spread(data_.train_indices, images); };
+  state_.held_out = [this, spread](int64_t images) { return spread(data_.val_indices, images); };
   state_.follow_cut = [this](const Parameter& p, int axis, const std::vector<int64_t>& keep) {
     optimizer_->cut(p, axis, keep);
     if (ema_) ema_->cut(p, axis, keep);
     for (const FollowCut& follow : state_.followers) follow(p, axis, keep);
+  };
+  state_.forget = [this](const Parameter& p) {
+    optimizer_->forget(p);
+    if (ema_) ema_->forget(p);
   };
   state_.moments = [this](const Parameter& p) { return optimizer_->moments(p); };
   attach();
@@ -376,13 +384,19 @@ double Phase::train_step(Loader& loader) {
       Step view(*a.run, step);
       a.method->after_backward(view);
     }
+    const std::vector<ParameterGroup> moved = state_.moved_groups();
+    std::set<const void*> ids;
+    for (const ParameterGroup& group : moved) {
+      for (const Parameter& param : group.parameters) ids.insert(param.id());
+    }
     std::vector<Tensor> grads;
     for (const Parameter& param : parameters) {
-      if (param.grad().defined()) grads.push_back(param.grad().contiguous());
+      if (param.grad().defined() && ids.contains(param.id()))
+        grads.push_back(param.grad().contiguous());
     }
     const double norm = std::sqrt(sum_of_squares(grads));
     const double scale = clip_grad_ && norm > *clip_grad_ ? *clip_grad_ / (norm + 1e-6) : 1;
-    optimizer_->step(state_.groups(), lr(), scale);
+    optimizer_->step(moved, lr(), scale);
     for (Attached& a : methods_) {
       Step view(*a.run, step);
       a.method->after_update(view);

@@ -137,6 +137,15 @@ int64_t CutGroups::Axis::kept(const Cut& cut) const {
   return left;
 }
 
+int64_t CutGroups::Axis::grown(const Growth& growth) const {
+  int64_t size = fixed;
+  for (const auto& [group, entries] : counts) {
+    size += std::accumulate(entries.begin(), entries.end(), int64_t{0});
+    for (const int64_t channel : growth[group]) size += entries[static_cast<size_t>(channel)];
+  }
+  return size;
+}
+
 namespace {
 
 template <class Costs>
@@ -187,6 +196,91 @@ NetworkCut CutGroups::plan(const Cut& cut) const {
   for (const Adaptation& adaptation : adaptations_)
     plan.structure[adaptation.module][adaptation.attribute] =
         static_cast<double>(adaptation.counted.kept(cut));
+  return plan;
+}
+
+namespace {
+
+/// The layer multiplies and sums over this axis of its weight.
+bool is_read(const CutGroup::Place& place) { return place.axis == 1; }
+
+/// How often each index of a place stands in the grown axis, by index; 1 where it is not named.
+using Times = std::map<int64_t, int64_t>;
+
+/// Copies behind their originals, whole runs of a channel's indices at a time: a channel of a
+/// flattened image is a run.
+NetworkGrowth::Axis grown_axis(const CutGroup::Place& place, int64_t size,
+                               const std::map<int64_t, std::pair<size_t, int64_t>>& channel_of,
+                               const std::vector<Times>& times) {
+  NetworkGrowth::Axis axis{place.parameter, place.axis, {}, {}, is_read(place)};
+  const auto owner = [&](int64_t i) {
+    const auto found = channel_of.find(i);
+    return found == channel_of.end() ? std::pair{times.size(), i} : found->second;
+  };
+  for (int64_t begin = 0; begin < size;) {
+    int64_t end = begin + 1;
+    while (end < size && owner(end) == owner(begin)) ++end;
+    const auto [group, channel] = owner(begin);
+    int64_t count = 1;
+    if (group < times.size()) {
+      const auto found = times[group].find(channel);
+      if (found != times[group].end()) count = found->second;
+    }
+    for (int64_t copy = 0; copy < count; ++copy) {
+      for (int64_t i = begin; i < end; ++i) {
+        if (copy > 0) axis.copies.push_back(static_cast<int64_t>(axis.from.size()));
+        axis.from.push_back(i);
+      }
+    }
+    begin = end;
+  }
+  return axis;
+}
+
+}  // namespace
+
+NetworkGrowth CutGroups::plan_growth(const Growth& growth) const {
+  if (growth.size() != groups_.size())
+    throw Error(
+        str("grow: expected a list for each of ", groups_.size(), " groups, got ", growth.size()));
+  std::vector<Times> times(growth.size());
+  // By parameter and axis: whose channel an index is.
+  std::map<std::pair<std::string, int>, std::map<int64_t, std::pair<size_t, int64_t>>> owners;
+  for (size_t g = 0; g < growth.size(); ++g) {
+    if (growth[g].empty()) continue;
+    const CutGroup& group = groups_[g];
+    if (group.is_normalised)
+      throw Error(str("grow: ", group.name,
+                      ": a layer norm takes statistics over these channels, "
+                      "which copies would change"));
+    if (std::ranges::none_of(group.places, is_read) || std::ranges::all_of(group.places, is_read))
+      throw Error(str("grow: ", group.name,
+                      ": expected channels that a layer makes and another reads one by one, so "
+                      "that copies can share a weight"));
+    for (const int64_t channel : growth[g]) {
+      if (channel < 0 || channel >= group.size())
+        throw Error(str("grow: ", group.name, ": expected copies of channels 0..", group.size() - 1,
+                        ", got ", channel));
+      ++times[g].try_emplace(channel, 1).first->second;
+    }
+    for (int64_t channel = 0; channel < group.size(); ++channel) {
+      for (size_t p = 0; p < group.places.size(); ++p) {
+        auto& own = owners[{group.places[p].parameter, group.places[p].axis}];
+        for (const int64_t i : group.indices[static_cast<size_t>(channel)][p])
+          own[i] = {g, channel};
+      }
+    }
+  }
+  NetworkGrowth plan;
+  for (const ParameterAxis& axis : axes_) {
+    const auto found = owners.find({axis.parameter, axis.axis});
+    if (found == owners.end()) continue;
+    const int64_t size = axis.counted.kept(nothing());
+    plan.axes.push_back(grown_axis({axis.parameter, axis.axis}, size, found->second, times));
+  }
+  for (const Adaptation& adaptation : adaptations_)
+    plan.structure[adaptation.module][adaptation.attribute] =
+        static_cast<double>(adaptation.counted.grown(growth));
   return plan;
 }
 

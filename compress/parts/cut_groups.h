@@ -32,6 +32,10 @@ struct CutGroup {
 /// The channels that go: one sorted list per group, in the order of CutGroups::groups().
 using Cut = std::vector<std::vector<int64_t>>;
 
+/// The channels that get copies: one list per group, in the order of CutGroups::groups(); a channel
+/// may be named several times.
+using Growth = std::vector<std::vector<int64_t>>;
+
 /// What can be cut from a network, found from its graph and never from names of layers: channels
 /// that sums, concatenations, depthwise and grouped convolutions, shuffles, gates and attention
 /// bind together are one. The plan of the network must be made while it has the graph's structure.
@@ -51,12 +55,20 @@ class CutGroups {
   /// naming it.
   NetworkCut plan(const Cut& cut) const;
 
+  /// Copies stand behind their originals at every place, and layers that read a channel share its
+  /// weights among it and its copies: element-wise ops, normalisation over images and pooling then
+  /// give what they gave. Chen, Goodfellow, Shlens, "Net2Net", ICLR 2016, arXiv:1511.05641. Throws
+  /// Error for a channel that does not exist, and for channels that a layer norm takes statistics
+  /// over, that no layer reads one by one, as queries and keys, or that none makes.
+  NetworkGrowth plan_growth(const Growth& growth) const;
+
  private:
   /// How many of an axis stay: those never cut, and those of channels that stay.
   struct Axis {
     int64_t fixed = 0;
     std::vector<std::pair<size_t, std::vector<int64_t>>> counts;  // group: entries per channel
     int64_t kept(const Cut& cut) const;
+    int64_t grown(const Growth& growth) const;
   };
   struct Cost {
     double coefficient;

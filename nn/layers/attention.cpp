@@ -49,8 +49,11 @@ Tokens SelfAttention::forward_tokens(const Tokens& t, const Pass& pass) {
                                  .mask_eps = t.mask_eps,
                                  .mask_max = t.mask_max_over_all ? MaskMax::kAll : MaskMax::kKept};
   Tokens u = t;
-  u.attended = {
-      .qkv = qkv_(t.x, pass), .num_heads = num_heads_, .qk_dim = qk_dim_, .v_dim = v_dim_};
+  u.attended = {.qkv = qkv_(t.x, pass),
+                .num_heads = num_heads_,
+                .qk_dim = qk_dim_,
+                .v_dim = v_dim_,
+                .scale = scale_};
   u.x = proj_(attention(u.attended.qkv, t.mask, t.key_bias, options), pass);
   return u;
 }

@@ -19,6 +19,8 @@ struct ParameterGroup {
   double lr_scale = 1;
   std::optional<double> weight_decay =
       {};  // empty: the optimizer's, 0 for what has one dimension, for tokens and position tables
+  bool is_by_hand = false;  // a method moves them, from their gradients or otherwise; they count in
+                            // no gradient norm
 };
 
 /// Updates parameters from their gradients. State is keyed by the parameter, named by its path in
@@ -44,6 +46,8 @@ class Optimizer {
 
   /// Follows a cut of the parameter's axis (nn/network.h): what is held beside it is cut likewise.
   void cut(const Parameter& parameter, int axis, const std::vector<int64_t>& keep);
+  /// The parameter is gone.
+  void forget(const Parameter& parameter) { slots_.erase(parameter.id()); }
 
  protected:
   struct Slots {

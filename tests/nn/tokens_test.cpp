@@ -2,7 +2,12 @@
 
 #include <doctest/doctest.h>
 
+#include <cmath>
+
 #include "autograd/arithmetic.h"
+#include "tensor/ops/attention.h"
+#include "tensor/ops/matmul.h"
+#include "tensor/random.h"
 
 namespace vtrain {
 namespace {
@@ -34,6 +39,81 @@ TEST_CASE("tokens: without mask and bias gather makes none") {
   const Tokens u = gather(t, Variable(from_values({2, 1}, {1, 2}, DType::i32)));
   CHECK_FALSE(u.mask.defined());
   CHECK_FALSE(u.key_bias.defined());
+}
+
+TEST_CASE("tokens: a part that travelled comes back to its rows, the rest stays as it was") {
+  Tokens t;
+  t.x = Variable::leaf(from_values({2, 4, 1}, {0, 1, 2, 3, 10, 11, 12, 13}));
+  t.score = Variable(from_values({2, 4}, {0, 1, 2, 3, 4, 5, 6, 7}));
+  t.num_special = 1;
+  Tokens part = split(t, Variable(from_values({2, 2}, {0, 2, 0, 3}, DType::i32)));
+  CHECK(part.x.value().to_vector() == std::vector<double>{0, 2, 10, 13});
+  CHECK_THROWS_AS(split(part, part.index), Error);
+  part.x = part.x * 100;
+  part.score = part.score * 10;
+  const Tokens whole = put_back(part);
+  CHECK(whole.x.value().to_vector() == std::vector<double>{0, 1, 200, 3, 1000, 11, 12, 1300});
+  CHECK(whole.score.value().to_vector() == std::vector<double>{0, 1, 20, 3, 40, 5, 6, 70});
+  CHECK(whole.num_special == 1);
+  CHECK(!whole.whole);
+  backward(sum(whole.x));
+  CHECK(t.x.grad().to_vector() == std::vector<double>{100, 1, 100, 1, 100, 1, 1, 100});
+  CHECK_THROWS_AS(put_back(whole), Error);
+}
+
+TEST_CASE("tokens: of a part, those that are gathered come back, and the others stand still") {
+  Tokens t;
+  t.x = Variable(from_values({1, 4, 1}, {0, 1, 2, 3}));
+  Tokens part = split(t, Variable(from_values({1, 3}, {0, 1, 3}, DType::i32)));
+  part.x = part.x + 10;
+  part = gather(part, Variable(from_values({1, 2}, {0, 2}, DType::i32)));
+  CHECK(part.index.value().to_vector() == std::vector<double>{0, 3});
+  CHECK(put_back(part).x.value().to_vector() == std::vector<double>{10, 1, 2, 13});
+}
+
+// One image, two heads of one channel, three tokens; q_0 is 1 and 2.
+TEST_CASE("tokens: class attention is the softmax of the first query's products, head by head") {
+  Tokens t;
+  CHECK_THROWS_AS(class_attention(t), Error);
+  const double a = std::log(2.0), b = std::log(3.0);
+  t.attended = {.qkv = Variable(from_values({1, 3, 6}, {1, 2, 0, 0, 0, 0,      //
+                                                        9, 9, 2 * a, a, 0, 0,  //
+                                                        9, 9, 2 * b, 0, 0, 0})),
+                .num_heads = 2,
+                .qk_dim = 1,
+                .v_dim = 1,
+                .scale = 0.5};
+  const auto is_near = [](const Variable& x, const std::vector<double>& wanted) {
+    const std::vector<double> got = x.value().to_vector();
+    REQUIRE(got.size() == wanted.size());
+    for (size_t i = 0; i < got.size(); ++i) CHECK(got[i] == doctest::Approx(wanted[i]));
+  };
+  CHECK(class_attention(t).shape() == Shape{1, 2, 3});
+  is_near(class_attention(t), {1 / 6., 2 / 6., 3 / 6., 1 / 4., 2 / 4., 1 / 4.});
+  t.key_bias = Variable(from_values({1, 3}, {0, 0, a}));  // the last key counts twice
+  is_near(class_attention(t), {1 / 9., 2 / 9., 6 / 9., 1 / 5., 2 / 5., 2 / 5.});
+  t.mask = Variable(from_values({1, 3}, {1, 0, 1}));
+  is_near(class_attention(t), {1 / 7., 0, 6 / 7., 1 / 3., 0, 2 / 3.});
+}
+
+TEST_CASE("tokens: class attention is that of the attention kernel") {
+  const int64_t heads = 3, dim = 4, length = 5;
+  const Tensor noise = Random(3, "", "qkv").normal({2, length, heads * 3 * dim}, {});
+  Tokens t;
+  t.attended = {
+      .qkv = Variable(noise), .num_heads = heads, .qk_dim = dim, .v_dim = dim, .scale = 0.5};
+  const Attention whole =
+      attention(noise, {}, {}, {.num_heads = heads, .qk_dim = dim, .v_dim = dim, .scale = 0.5});
+  const Tensor weights = class_attention(t).value();  // times v: the first row of the kernel's
+  for (int64_t h = 0; h < heads; ++h) {
+    const Tensor v = noise.slice(2, (2 * heads + h) * dim, (2 * heads + h + 1) * dim);
+    const Tensor row = matmul(weights.slice(1, h, h + 1).contiguous(), v.contiguous());
+    const std::vector<double> got = row.to_vector(), wanted = whole.out.slice(1, 0, 1)
+                                                                  .slice(2, h * dim, (h + 1) * dim)
+                                                                  .to_vector();
+    for (size_t i = 0; i < got.size(); ++i)
+      CHECK(got[i] == doctest::Approx(wanted[i]).epsilon(1e-5));
+  }
 }
 
 TEST_CASE("tokens: patch tokens are those behind the special ones") {

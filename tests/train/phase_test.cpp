@@ -2,6 +2,7 @@
 
 #include <doctest/doctest.h>
 
+#include <cmath>
 #include <filesystem>
 
 #include "tests/train/test_phase.h"
@@ -68,6 +69,27 @@ TEST_CASE("phase: what the network is shown and how it was resized goes into its
   CHECK(kept.crop_pct == 0.9);
   CHECK(kept.interpolation == "bicubic");
   CHECK(kept.class_names == std::vector<std::string>{"cat", "dog"});
+}
+
+TEST_CASE("phase: what a method moves by hand has gradients and stays where it is") {
+  TestPhase phase("{kd: {teacher: dense}}");
+  std::vector<Parameter> by_hand;
+  for (const Parameter& p : phase->network().parameters()) {
+    if (p.path() != "head.bias") by_hand.push_back(p);
+  }
+  const Parameter weight = phase->network().parameter("head.weight"),
+                  bias = phase->network().parameter("head.bias");
+  phase->state().claimed.push_back(std::make_shared<ParameterGroup>(
+      ParameterGroup{.name = "duals", .parameters = by_hand, .is_by_hand = true}));
+  const std::vector<double> weight_before = weight.value().to_vector(),
+                            bias_before = bias.value().to_vector();
+  const double norm = phase->train_step(phase->loader_at_position());
+  CHECK(weight.value().to_vector() == weight_before);
+  CHECK(bias.value().to_vector() != bias_before);
+  CHECK(weight.grad().defined());
+  double squares = 0;
+  for (const double g : bias.grad().to_vector()) squares += g * g;
+  CHECK(norm == doctest::Approx(std::sqrt(squares)));
 }
 
 }  // namespace

@@ -336,5 +336,147 @@ TEST_CASE("cut groups: masked and compact agree for every model, ratio, score an
   }
 }
 
+/// Some channels of every group that layers read one by one, one of them twice.
+Growth some_of(const CutGroups& groups) {
+  Growth growth(groups.groups().size());
+  for (size_t g = 0; g < growth.size(); ++g) {
+    const CutGroup& group = groups.groups()[g];
+    const auto is_read = [](const CutGroup::Place& place) { return place.axis == 1; };
+    const auto readers = std::ranges::count_if(group.places, is_read);
+    if (group.is_normalised || readers == 0 || readers == std::ssize(group.places)) continue;
+    growth[g] = {group.size() - 1, 0, 0};
+  }
+  return growth;
+}
+
+// In f64, through the plain kernels: what is left is rounding of sums in another order.
+TEST_CASE("cut groups: a network whose channels have copies computes what it did, in both modes") {
+  struct Case {
+    std::string model;
+    int64_t channels, size;
+    GroupedCut grouped;
+    std::vector<std::string> grown;  // parameters with more rows
+  };
+  const std::vector<Case> cases{
+      {"vgg_bn_28", 1, 28, GroupedCut::kAligned, {"features.0.weight", "features.11.weight"}},
+      {"resnet20", 3, 32, GroupedCut::kAligned, {"layer2.0.conv1.weight", "conv1.weight"}},
+      {"mobilenet_v2", 3, 32, GroupedCut::kAligned, {"features.2.conv.1.0.weight"}},
+      {"deit_micro_patch4_28",
+       1,
+       28,
+       GroupedCut::kWhole,
+       {"blocks.1.mlp.fc1.weight", "blocks.1.attn.qkv.weight"}},
+      {"deit_micro_patch4_28", 1, 28, GroupedCut::kAligned, {"blocks.1.attn.qkv.weight"}}};
+  for (const Case& c : cases) {
+    CAPTURE(c.model);
+    Network network = made(c.model, c.channels, c.size);
+    make_trained(network, 1);
+    const Tensor images =
+        Random(2, "", "images").normal({2, c.channels, c.size, c.size}, {}).channels_last();
+    calibrate_batch_norm(network, images);
+    const CutGroups groups(network, c.grouped);
+    widen(network);
+    const auto trained = [&] {
+      Pass pass;
+      pass.is_training = true;
+      pass.dtype = DType::f64;
+      return network.root().outputs(Variable(images.to(DType::f64)), pass).logits.value();
+    };
+    std::map<std::string, int64_t> rows;
+    for (const std::string& path : c.grown) rows[path] = network.parameter(path).value().dim(0);
+    const bool has_dropout = c.model == "mobilenet_v2",
+               has_statistics = !c.model.starts_with("deit");
+    const Tensor evaluated_before = logits_of(network, images),
+                 trained_before = has_dropout ? Tensor() : trained();
+    network.grow(groups.plan_growth(some_of(groups)));
+    for (const std::string& path : c.grown)
+      CHECK(network.parameter(path).value().dim(0) > rows[path]);
+    // Running statistics moved in between, so the second comparison is of batch statistics alone.
+    if (!has_dropout) CHECK(relative_difference(trained_before, trained()) < 1e-9);
+    if (has_dropout || !has_statistics)
+      CHECK(relative_difference(evaluated_before, logits_of(network, images)) < 1e-10);
+  }
+}
+
+TEST_CASE("cut groups: grown in evaluation, saved and loaded, a network has its logits") {
+  const TemporaryFolder folder;
+  for (const std::string model : {"vgg_bn_28", "mobilenet_v2"}) {
+    CAPTURE(model);
+    const int64_t channels = model == "vgg_bn_28" ? 1 : 3, size = channels == 1 ? 28 : 32;
+    Network network = made(model, channels, size);
+    make_trained(network, 1);
+    const Tensor images =
+        Random(2, "", "images").normal({2, channels, size, size}, {}).channels_last();
+    calibrate_batch_norm(network, images);
+    const Tensor before = network.logits(images);
+    const CutGroups groups(network);
+    network.grow(groups.plan_growth(some_of(groups)));
+    const Tensor after = network.logits(images);
+    CHECK(relative_difference(before, after) < 1e-4);  // f32, 50 layers
+    network.save(folder / "grown.safetensors");
+    const auto loaded = Network::load(folder / "grown.safetensors");
+    CHECK(loaded->parameter_count() > made(model, channels, size).parameter_count());
+    CHECK(loaded->logits(images).to_vector() == after.to_vector());
+  }
+}
+
+TEST_CASE("cut groups: copies stand behind their originals, a flattened image's in whole runs") {
+  Network network = made("vgg11");
+  const CutGroups groups(network);
+  Growth growth(groups.groups().size());
+  for (size_t g = 0; g < growth.size(); ++g) {
+    const auto& places = groups.groups()[g].places;
+    if (std::ranges::any_of(places, [](const auto& p) {
+          return p.parameter == "classifier.0.weight" && p.axis == 1;
+        }))
+      growth[g] = {3};
+  }
+  const NetworkGrowth plan = groups.plan_growth(growth);
+  const auto axis = [&](const std::string& parameter, int number) {
+    for (const NetworkGrowth::Axis& a : plan.axes) {
+      if (a.parameter == parameter && a.axis == number) return a;
+    }
+    FAIL("no axis " << number << " of " << parameter);
+    return plan.axes.front();
+  };
+  const NetworkGrowth::Axis columns = axis("classifier.0.weight", 1);
+  CHECK(columns.is_read);
+  CHECK(columns.from.size() == 513 * 49);
+  CHECK(columns.from[4 * 49 - 1] == 4 * 49 - 1);
+  CHECK(columns.from[4 * 49] == 3 * 49);
+  CHECK(columns.from[5 * 49] == 4 * 49);
+  CHECK(columns.copies.size() == 49);
+  CHECK(columns.copies.front() == 4 * 49);
+  const NetworkGrowth::Axis rows = axis("features.18.weight", 0);
+  CHECK(!rows.is_read);
+  CHECK(rows.copies == std::vector<int64_t>{4});
+  CHECK(plan.axes.size() == 3);  // and the bias
+}
+
+TEST_CASE("cut groups: what copies would change is refused, naming the channels") {
+  Network network = made("deit_micro_patch4_28", 1, 28);
+  const CutGroups groups(network);
+  const auto growth_at = [&](const std::string& parameter, int axis, int64_t channel) {
+    Growth growth(groups.groups().size());
+    for (size_t g = 0; g < growth.size(); ++g) {
+      for (const CutGroup::Place& place : groups.groups()[g].places) {
+        if (place.parameter == parameter && place.axis == axis) growth[g] = {channel};
+      }
+    }
+    return growth;
+  };
+  CHECK_THROWS_WITH_AS(groups.plan_growth(growth_at("pos_embed", 2, 0)),
+                       "grow: cls_token: a layer norm takes statistics over these channels, which "
+                       "copies would change",
+                       Error);
+  CHECK_THROWS_WITH_AS(groups.plan_growth(growth_at("blocks.1.attn.qkv.weight", 0, 0)),
+                       "grow: blocks.1.attn.qkv: expected channels that a layer makes and another "
+                       "reads one by one, so that copies can share a weight",
+                       Error);
+  CHECK_THROWS_WITH_AS(groups.plan_growth(growth_at("blocks.1.mlp.fc1.weight", 0, 384)),
+                       "grow: blocks.1.mlp.fc1: expected copies of channels 0..383, got 384",
+                       Error);
+}
+
 }  // namespace
 }  // namespace vtrain
