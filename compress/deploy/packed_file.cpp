@@ -147,6 +147,8 @@ void save_packed(const std::string& path, const Network& network,
   Json packed = Json::object();
   for (const PackedWeight& weight : weights) {
     const std::optional<PackedFormat> format = packed_format_of(weight.codes);
+    if (!format && weight.codes.dtype() != DType::i8)
+      throw Error(str("packed weights: ", weight.path, ": no format holds its codes"));
     file.tensors.at(weight.path) = format ? pack(weight.codes, *format) : weight.codes;
     file.tensors[scale_name(weight.path)] = weight.scale;
     const auto scales =

@@ -16,7 +16,7 @@ struct PackedWeight {
     kSign      // (2): of negative codes, of positive ones
   };
   std::string path;  // of the parameter
-  Tensor codes;      // i8, in its shape
+  Tensor codes;      // i8, in its shape; i32 for powers of two up to 128
   Tensor scale;      // f32
   Scales scales = Scales::kTensor;
 };

@@ -2,10 +2,26 @@
 
 #include <algorithm>
 #include <array>
+#include <bit>
+#include <cstdlib>
 #include <vector>
 
 namespace vtrain {
 namespace {
+
+/// 0, or 2^0 .. 2^highest with a sign.
+bool is_power(int64_t code, int highest) {
+  const auto size = static_cast<uint64_t>(std::abs(code));
+  return code == 0 || (std::has_single_bit(size) && size <= uint64_t{1} << highest);
+}
+/// The exponent of a power, and 8 if it is negative.
+int64_t power_nibble(int64_t code) {
+  return std::countr_zero(static_cast<uint64_t>(std::abs(code))) + (code < 0 ? 8 : 0);
+}
+int64_t power_of_nibble(int64_t nibble) {
+  const int64_t size = int64_t{1} << (nibble & 7);
+  return (nibble & 8) != 0 ? -size : size;
+}
 
 struct FormatEntry {
   PackedFormat format;
@@ -14,11 +30,13 @@ struct FormatEntry {
   bool (*holds)(int64_t code);
 };
 /// In the order of bits.
-constexpr std::array<FormatEntry, 4> kFormats = {{
+constexpr std::array<FormatEntry, 6> kFormats = {{
     {PackedFormat::kBits1, "bits1", 1, [](int64_t c) { return c == 1 || c == -1; }},
     {PackedFormat::kTrit2, "trit2", 2, [](int64_t c) { return -1 <= c && c <= 1; }},
     {PackedFormat::kInt4, "int4", 4, [](int64_t c) { return -8 <= c && c <= 7; }},
     {PackedFormat::kOdd4, "odd4", 4, [](int64_t c) { return c % 2 != 0 && -15 <= c && c <= 15; }},
+    {PackedFormat::kPow2n, "pow2n", 4, [](int64_t c) { return is_power(c, 6); }},
+    {PackedFormat::kPow2w, "pow2w", 5, [](int64_t c) { return is_power(c, 7); }},
 }};
 
 const FormatEntry& entry_of(PackedFormat format) {
@@ -74,6 +92,14 @@ void put(uint8_t* row, size_t i, size_t length, int64_t code, PackedFormat forma
     case PackedFormat::kOdd4:
       put_nibble(row, i, (code - 1) / 2);
       return;
+    case PackedFormat::kPow2n:
+      if (code != 0) put_nibble(row, i, power_nibble(code) + 1);
+      return;
+    case PackedFormat::kPow2w:
+      if (code == 0) return;
+      put_nibble(row, i, power_nibble(code));
+      bits.raise(4 * length + i);
+      return;
   }
 }
 
@@ -88,8 +114,14 @@ int64_t taken(uint8_t* row, size_t i, size_t length, PackedFormat format) {
       return nibble_at(row, i);
     case PackedFormat::kOdd4:
       return 2 * nibble_at(row, i) + 1;
+    case PackedFormat::kPow2n: {
+      const int64_t nibble = nibble_at(row, i) & 15;
+      return nibble == 0 ? 0 : power_of_nibble(nibble - 1);
+    }
+    case PackedFormat::kPow2w:
+      return bits.at(4 * length + i) ? power_of_nibble(nibble_at(row, i)) : 0;
   }
-  throw Error("unpack: there are four formats");
+  throw Error("unpack: there are six formats");
 }
 
 }  // namespace
@@ -101,7 +133,7 @@ PackedFormat packed_format(const std::string& name) {
     if (name == entry.name) return entry.format;
   }
   throw CheckpointError(
-      str("packed weights: expected one of bits1, trit2, int4, odd4, got ", name));
+      str("packed weights: expected one of bits1, trit2, int4, odd4, pow2n, pow2w, got ", name));
 }
 
 std::optional<PackedFormat> packed_format_of(const Tensor& codes) {
@@ -148,7 +180,7 @@ Tensor unpack(const Tensor& bytes, const Shape& weight, PackedFormat format) {
       row[order[i]] = static_cast<double>(
           taken(own.data<uint8_t>() + o * expected[1], i, order.size(), format));
   }
-  return from_values(weight, values, DType::i8);
+  return from_values(weight, values, format == PackedFormat::kPow2w ? DType::i32 : DType::i8);
 }
 
 }  // namespace vtrain

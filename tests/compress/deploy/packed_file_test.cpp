@@ -101,6 +101,23 @@ TEST_CASE("packed file: weights take the bytes of the formula") {
   CHECK(stored == size.bytes);
 }
 
+TEST_CASE("packed file: powers of two up to 128 come back; other codes beyond a byte are refused") {
+  const TemporaryFolder folder;
+  Network network({.model = "resnet8_28", .options = find_model("resnet8_28").usual, .parts = {}});
+  const auto weight = [](double largest) {
+    return PackedWeight{.path = "linear.weight",
+                        .codes = full({10, 32}, largest, DType::i32),
+                        .scale = from_values({1}, {0.0078125})};
+  };
+  network.parameter("linear.weight").set(reals_of(weight(128)));
+  save_packed(folder / "p", network, {weight(128)});
+  CHECK(load_packed(folder / "p")->parameter("linear.weight").value().to_vector() ==
+        std::vector<double>(320, 1));
+  CHECK(packed_size({weight(128)}).bytes == 10 * 20 + 4);
+  CHECK_THROWS_WITH_AS(save_packed(folder / "p", network, {weight(200)}),
+                       "packed weights: linear.weight: no format holds its codes", Error);
+}
+
 TEST_CASE("packed file: what is missing, unknown or impossible is named") {
   const WrittenPacked written;
   const NamedTensors good = read_safetensors(written.path);
@@ -113,7 +130,8 @@ TEST_CASE("packed file: what is missing, unknown or impossible is named") {
     return written.refusal(changed);
   };
   CHECK(with("trit2", "trit5") ==
-        ": conv1.weight: packed weights: expected one of bits1, trit2, int4, odd4, got trit5");
+        ": conv1.weight: packed weights: expected one of bits1, trit2, int4, odd4, pow2n, pow2w, "
+        "got trit5");
   CHECK(with("trit2", "bits1") ==
         ": conv1.weight: expected u8 (8, 2) for bits1 of (8, 1, 3, 3), got u8 (8, 3) on cpu");
   CHECK(with("sign", "row") ==

@@ -172,9 +172,10 @@ TEST_CASE("dorefa: an integer file with an unknown packing is refused") {
   std::string& json = file.metadata.at("int8");
   json.replace(json.find("\"bits1\""), 7, "\"bits3\"");
   write_safetensors(folder / "q", file);
-  CHECK_THROWS_WITH_AS(load_int8(folder / "q"),
-                       doctest::Contains("expected one of bits1, trit2, int4, odd4, got bits3"),
-                       CheckpointError);
+  CHECK_THROWS_WITH_AS(
+      load_int8(folder / "q"),
+      doctest::Contains("expected one of bits1, trit2, int4, odd4, pow2n, pow2w, got bits3"),
+      CheckpointError);
 }
 
 TEST_CASE("dorefa: weights alone are packed, and computed with in reals") {
