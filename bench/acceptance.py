@@ -209,8 +209,12 @@ def filters(runs, seeds):
         scratch = ["~phases.dense", "~phases.pruned.from", "~pair", f"seed={seed}", "phases.pruned.train.epochs=8", "phases.pruned.optim.lr=0.1"]
         long = runs.train(f"sfp-{seed}", "vgg28_sfp", f"seed={seed}")
         from_long = alone("pruned", long.weights("dense"), "dense") + [f"seed={seed}"]
-        ssl = {x: (lambda v: lambda: runs.train(f"ssl{v}-{seed}", "vgg28_ssl", *start, f"phases.pruned.compress.ssl.lambda_filters={v}",
-                                                f"phases.pruned.compress.ssl.lambda_channels={v}"))(x) for x in SSL_LAMBDAS}
+
+        def ssl(x):
+            return lambda: runs.train(f"ssl{x}-{seed}", "vgg28_ssl", "~phases.dense", "~phases.sparse.from", "~pair", f"seed={seed}",
+                                      f"phases.sparse.model={{name: vgg3_bn_28, weights: {first.weights('dense')}}}",
+                                      f"phases.sparse.compress.ssl.lambda_filters={x}", f"phases.sparse.compress.ssl.lambda_channels={x}")
+
         rows = {
             "l1_filters 50 %": lambda: first,
             "random 50 %": l1("random", "rate: 0.5, pick: random"),
@@ -223,23 +227,22 @@ def filters(runs, seeds):
             "sfp 30 %, norm bn_folded, momentum kept": lambda: runs.train(f"sfp_folded-{seed}", "vgg28_sfp", "~phases.dense", "~pair", f"seed={seed}", "phases.pruned.compress.sfp={rate: 0.3, norm: bn_folded}"),
             "random 30 % of the same dense network, fine-tuned": lambda: runs.train(f"random_30-{seed}", "vgg28_l1_filters", *from_long, knobs("pruned", "l1_filters", "rate: 0.3, pick: random")),
         }
-        for x, call in ssl.items():
-            rows[f"ssl, lambda {x}"] = call
+        rows |= {f"ssl, lambda {x}": ssl(x) for x in SSL_LAMBDAS}
         done = at_once(rows)
         t.put("dense of 9 epochs in steps (sfp's)", seed, long.top1("dense"))
         for row in rows:
             t.put(row, seed, done[row].top1("pruned"))
-        for x in ssl:
+        for x in SSL_LAMBDAS:
             macs[x, seed] = 100 * done[f"ssl, lambda {x}"].macs("pruned") / first.macs("dense")
         # As many filters of every layer at random, from the network that trained as long without the penalty.
         shapes, full = done[f"ssl, lambda {SSL_RECIPE}"].shapes("pruned"), first.shapes("dense")
         layers = [n[:-len(".weight")] for n, s in full.items() if len(s) == 4]
         rates = [1 - shapes[l + ".weight"][0] / full[l + ".weight"][0] for l in layers]
         plain = done["ssl, lambda 0"]
-        control = runs.train(f"ssl_random-{seed}", "vgg28_l1_filters", *alone("pruned", plain.weights("pruned"), "dense"), f"seed={seed}",
+        control = runs.train(f"ssl_random-{seed}", "vgg28_l1_filters", *alone("pruned", plain.weights("sparse"), "dense"), f"seed={seed}",
                              knobs("pruned", "l1_filters", f"layers: [{', '.join(layers)}], rates: [{', '.join(f'{r:.6f}' for r in rates)}], pick: random"))
         t.put(f"random, counts of ssl {SSL_RECIPE}, fine-tuned", seed, control.top1("pruned"))
-        for x in ssl:
+        for x in SSL_LAMBDAS:
             t.put(f"ssl, lambda {x}: MACs, %", seed, macs[x, seed])
 
     each_seed(seeds, work)
@@ -254,8 +257,8 @@ def filters(runs, seeds):
     return [t]
 
 
-SSL_RECIPE = 0.1
-SSL_LAMBDAS = [0, 0.05, 0.1, 0.2]
+SSL_RECIPE = 0.014
+SSL_LAMBDAS = [0, 0.005, 0.014, 0.05]
 
 
 # --- bits: minmax, lsq, dorefa, ttq, on ResNet-8 ----------------------------------------------------------------------------------
@@ -293,7 +296,7 @@ def quant(runs, seeds):
             "dorefa W1A2, from scratch": scratch("dorefa_w1a2"),
             "float, 8 epochs more at 0.1": tuned("float_long", "resnet8_ttq", "ternary", "phases.ternary.compress=null"),
             "ttq, half zeros": tuned("ttq", "resnet8_ttq", "ternary"),
-            "ttq, t 0.05": tuned("ttq_t", "resnet8_ttq", "ternary", knobs("ternary", "ttq", "t: 0.05, init_scale: mean, scale_lr: 0.1, skip: [first, last]")),
+            "ttq, t 0.05": tuned("ttq_t", "resnet8_ttq", "ternary", knobs("ternary", "ttq", "t: 0.05, init_scale: mean, scale_lr: 0.01, skip: [first, last]")),
             "ternary without training": tuned("ternary_after", "resnet8_ttq", "ternary", "phases.ternary.train.epochs=0"),
             "ternary without training, batch norm's statistics again": tuned("ternary_bn", "resnet8_ttq", "ternary", *still),
         }

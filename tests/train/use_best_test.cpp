@@ -40,11 +40,12 @@ TEST_CASE("use best: epochs before the last round of pruning are not kept") {
 TEST_CASE(
     "use best: a network that was cut in the middle of a phase keeps the best behind the cut") {
   const ProcessResult result =
-      run_best("vgg28_ssl.yaml", {"phases.pruned.train.epochs=3", "phases.pruned.optim.lr=0.05",
-                                  "phases.pruned.compress.ssl={lambda_filters: 60, until: 0.4}"});
+      run_best("vgg28_ssl.yaml", {"phases.sparse.train.epochs=3", "phases.sparse.optim.lr=0.05",
+                                  "phases.pruned.train.epochs=1",
+                                  "phases.sparse.compress.ssl={lambda_filters: 60, until: 0.4}"});
   CHECK_MESSAGE(result.exit_code == 0, result.errors);
-  CHECK(result.output.find("pruned: filters: ") != std::string::npos);
-  CHECK(result.output.find("pruned: filters: 0 of") == std::string::npos);
+  CHECK(result.output.find("sparse: filters: ") != std::string::npos);
+  CHECK(result.output.find("sparse: filters: 0 of") == std::string::npos);
 }
 
 TEST_CASE("use best: filters that go layer by layer keep the best behind the last cut") {
