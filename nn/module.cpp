@@ -66,11 +66,16 @@ Variable Module::operator()(const Variable& x, const Pass& pass) {
     v = through(hooks->in, hooks->in_taps, v, pass);
     v = nested(
         hooks->wraps, 0, v, [&](const Variable& y) { return forward(y, pass); }, pass);
-    v = through(hooks->out, hooks->out_taps, v, pass);
   } else {
     v = forward(v, pass);
   }
-  return out_ ? (*out_)(v, pass) : v;
+  return leave(v, pass);
+}
+
+Variable Module::leave(const Variable& v, const Pass& pass) {
+  const Hooks::AtModule* const hooks = pass.hooks ? pass.hooks->at(path_) : nullptr;
+  const Variable u = hooks != nullptr ? through(hooks->out, hooks->out_taps, v, pass) : v;
+  return out_ ? (*out_)(u, pass) : u;
 }
 
 Tokens Module::operator()(const Tokens& t, const Pass& pass) {

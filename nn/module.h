@@ -32,6 +32,8 @@ class Module {
 
   Variable operator()(const Variable& x, const Pass& pass);
   Tokens operator()(const Tokens& t, const Pass& pass);
+  /// For a fused op, which has computed what `forward` would have: what hangs at "X.out".
+  Variable leave(const Variable& v, const Pass& pass);
 
   /// What builds it again: a registered kind and numbers. Only permanent parts
   /// (nn/module_registry.h) need both.

@@ -13,6 +13,13 @@ bool is_unseen(const Module& module, const Pass& pass) {
          !(pass.hooks && pass.hooks->at(module.path()));
 }
 
+/// Nobody sees what goes in, or computes it otherwise; what comes out may be changed.
+bool is_entered_unseen(const Module& module, const Pass& pass) {
+  const Hooks::AtModule* const hooks = pass.hooks ? pass.hooks->at(module.path()) : nullptr;
+  return !module.part("in") && (hooks == nullptr || (hooks->in.empty() && hooks->in_taps.empty() &&
+                                                     hooks->wraps.empty()));
+}
+
 }  // namespace
 
 BatchNorm2d::BatchNorm2d(int64_t channels, double eps, double momentum)
@@ -41,15 +48,16 @@ Variable BatchNorm2d::forward(const Variable& x, const Pass& pass) {
 }
 
 Variable batch_norm_act(BatchNorm2d& bn, const Variable& x, Relu& act, const Pass& pass) {
-  if (!Trace::active() && is_unseen(bn, pass) && is_unseen(act, pass))
-    return bn.run(x, {}, act.fused(), pass);
+  if (!Trace::active() && is_unseen(bn, pass) && is_entered_unseen(act, pass))
+    return act.leave(bn.run(x, {}, act.fused(), pass), pass);
   return act(bn(x, pass), pass);
 }
 
 Variable batch_norm_add_act(BatchNorm2d& bn, const Variable& x, Add& add, const Variable& residual,
                             Relu& act, const Pass& pass) {
-  if (!Trace::active() && is_unseen(bn, pass) && is_unseen(add, pass) && is_unseen(act, pass))
-    return bn.run(x, residual, act.fused(), pass);
+  if (!Trace::active() && is_unseen(bn, pass) && is_unseen(add, pass) &&
+      is_entered_unseen(act, pass))
+    return act.leave(bn.run(x, residual, act.fused(), pass), pass);
   return act(add(bn(x, pass), residual, pass), pass);
 }
 
