@@ -8,6 +8,7 @@
 // apart and taken off, since it is another network's cost. Prints a Markdown table.
 #include <algorithm>
 #include <chrono>
+#include <cmath>
 #include <cstdio>
 #include <cstdlib>
 #include <filesystem>
@@ -142,7 +143,7 @@ void measure(const Case& c, int threads, int rounds) {
   }
   std::printf("| %s | %s | %.1f | %+.1f %% | %s |\n", c.method,
               c.is_transformer ? "deit_mini, 64" : "resnet20, 128", median(step), median(added),
-              c.has_teacher ? str(static_cast<int>(median(forward) + 0.5), " %").c_str() : "");
+              c.has_teacher ? str(std::lround(median(forward)), " %").c_str() : "");
   std::fflush(stdout);
 }
 
