@@ -1,5 +1,7 @@
 #include "autograd/fake_quantize.h"
 
+#include <utility>
+
 #include "tensor/ops/binary.h"
 
 namespace vtrain {
@@ -16,9 +18,15 @@ Op op_of(const Tensor& scale, const CodeRange& range) {
 }  // namespace
 
 Variable fake_quantize(const Variable& x, const Tensor& scale, const CodeRange& range) {
-  return Variable::from(op_of(scale, range), fake_quantize(x.value(), scale, range), {x, scale},
-                        [x = Saved(x.value()), scale, range](const Tensor& dy) {
-                          return Grads{fake_quantize_grad(x.get(), scale, range, dy), Tensor()};
+  if (!x.requires_grad())
+    return Variable::from(op_of(scale, range), fake_quantize(x.value(), scale, range), {x, scale},
+                          nullptr);
+  MaskedFakeQuantize rounded = fake_quantize_with_mask(x.value(), scale, range);
+  return Variable::from(op_of(scale, range), std::move(rounded.y), {x, scale},
+                        [inside = std::move(rounded.inside)](const Tensor& dy) {
+                          return Grads{dy.is_sole_owner() ? fake_quantize_grad_in_place(inside, dy)
+                                                          : fake_quantize_grad(inside, dy),
+                                       Tensor()};
                         });
 }
 
@@ -30,7 +38,9 @@ Variable learned_fake_quantize(const Variable& x, const Variable& scale, const C
       op_of(scale.value(), range), fake_quantize(x.value(), scale.value(), range), {x, scale},
       [x = Saved(x.value()), scale = Saved(scale.value()), range,
        scale_gradient](const Tensor& dy) {
-        const LearnedScaleGrads grads = learned_scale_grad(x.get(), scale.get(), range, dy);
+        const LearnedScaleGrads grads =
+            dy.is_sole_owner() ? learned_scale_grad_in_place(x.get(), scale.get(), range, dy)
+                               : learned_scale_grad(x.get(), scale.get(), range, dy);
         return Grads{grads.dx, multiply(grads.dscale, scale_gradient)};
       });
 }

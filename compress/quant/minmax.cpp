@@ -305,14 +305,17 @@ class MinMax final : public Method {
   /// d(round(w a) / a) / dw is 1 inside the range: a cancels. The ends of the range `current` are
   /// weights, which are inside whatever their last bit says.
   Variable straight_through(const RoundedLayer& layer, const Variable& w) const {
-    const bool clips = weights_by_error_;
-    return Variable::from(
-        {.name = "rounded_weight"}, layer.reals.to(w.value().device()), {w},
-        [clips, folded = layer.folded, quantizer = layer.quantizer](const Tensor& dy) {
-          if (!clips) return Grads{dy};
-          return Grads{fake_quantize_grad(folded.to(dy.device()), quantizer.scale().to(dy.device()),
-                                          quantizer.range(), dy.contiguous())};
-        });
+    const Device device = w.value().device();
+    std::optional<InsideMask> inside;
+    if (weights_by_error_) {
+      const Quantizer& q = layer.quantizer;
+      inside = fake_quantize_with_mask(layer.folded, q.scale(), q.range()).inside;
+      inside->bits = inside->bits.to(device);
+    }
+    return Variable::from({.name = "rounded_weight"}, layer.reals.to(device), {w},
+                          [inside = std::move(inside)](const Tensor& dy) {
+                            return Grads{inside ? fake_quantize_grad(*inside, dy) : dy};
+                          });
   }
 
   bool moves_statistics(const Pass& pass) const {

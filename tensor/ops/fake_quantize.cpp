@@ -1,7 +1,6 @@
 #include "tensor/ops/fake_quantize.h"
 
-#include "tensor/ops/memory_order.h"
-#include "tensor/ops/reduce.h"
+#include <utility>
 
 namespace vtrain {
 namespace {
@@ -57,29 +56,53 @@ Tensor fake_quantize(const Tensor& x, const Tensor& scale, const CodeRange& rang
   return fake_quantize_kernels.on(x.device()).forward(sliced(x), scale, range);
 }
 
-Tensor fake_quantize_grad(const Tensor& x, const Tensor& scale, const CodeRange& range,
-                          const Tensor& dy) {
-  check("fake_quantize_grad", x, scale, range);
-  check_gradient("fake_quantize_grad", x, dy);
+MaskedFakeQuantize fake_quantize_with_mask(const Tensor& x, const Tensor& scale,
+                                           const CodeRange& range) {
+  check("fake_quantize", x, scale, range);
   const Tensor own = sliced(x);
-  return fake_quantize_kernels.on(x.device()).grad(own, scale, range, in_order_of(own, dy));
+  constexpr int64_t kWord = 64;  // so that threads never share a byte
+  const int64_t slices = scale.numel(), words = (x.numel() / slices + kWord - 1) / kWord;
+  Tensor inside = Tensor::empty({slices, words * 8}, DType::u8, x.device());
+  Tensor y = fake_quantize_kernels.on(x.device()).forward_inside(own, scale, range, inside);
+  return {.y = std::move(y), .inside = {.bits = std::move(inside), .order = MemoryOrder(own)}};
 }
 
-LearnedScaleGrads learned_scale_grad(const Tensor& x, const Tensor& scale, const CodeRange& range,
-                                     const Tensor& dy) {
+Tensor fake_quantize_grad(const InsideMask& inside, const Tensor& dy) {
+  Tensor dx = inside.order.copy(dy);
+  fake_quantize_kernels.on(dx.device()).clip(inside.bits, dx);
+  return dx;
+}
+
+Tensor fake_quantize_grad_in_place(const InsideMask& inside, const Tensor& dy) {
+  if (!inside.order.is_of(dy)) return fake_quantize_grad(inside, dy);
+  Tensor dx = dy;
+  fake_quantize_kernels.on(dx.device()).clip(inside.bits, dx);
+  return dx;
+}
+
+namespace {
+LearnedScaleGrads learned_grads(const Tensor& x, const Tensor& scale, const CodeRange& range,
+                                const Tensor& dy, bool is_in_place) {
   check("learned_scale_grad", x, scale, range);
   check_gradient("learned_scale_grad", x, dy);
   if (range.zero_point != 0)
     throw ShapeError(str("[learned_scale_grad] zero point: expected 0 for a learned scale, got ",
                          range.zero_point));
   const Tensor own = sliced(x), slope = in_order_of(own, dy);
-  const FakeQuantizeKernels& kernels = fake_quantize_kernels.on(x.device());
-  // Memory order does not matter inside a slice, only that its elements lie together.
-  const Tensor terms = kernels.scale_terms(own, scale, range, slope);
-  const int64_t slices = scale.dim(0);
-  const Tensor rows = terms.view({slices, terms.numel() / slices},
-                                 contiguous_strides({slices, terms.numel() / slices}), 0);
-  return {kernels.learned_grad(own, scale, range, slope), sum(rows, {1})};
+  Tensor dx = is_in_place ? slope : empty_like(own);
+  Tensor dscale = fake_quantize_kernels.on(x.device()).learned_grad(own, scale, range, slope, dx);
+  return {.dx = std::move(dx), .dscale = std::move(dscale)};
+}
+}  // namespace
+
+LearnedScaleGrads learned_scale_grad(const Tensor& x, const Tensor& scale, const CodeRange& range,
+                                     const Tensor& dy) {
+  return learned_grads(x, scale, range, dy, /*is_in_place=*/false);
+}
+
+LearnedScaleGrads learned_scale_grad_in_place(const Tensor& x, const Tensor& scale,
+                                              const CodeRange& range, const Tensor& dy) {
+  return learned_grads(x, scale, range, dy, /*is_in_place=*/true);
 }
 
 Tensor fake_quantize_error(const Tensor& x, const Tensor& scale, const CodeRange& range) {

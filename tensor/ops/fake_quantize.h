@@ -2,6 +2,7 @@
 
 #include <cstdint>
 
+#include "tensor/ops/memory_order.h"
 #include "tensor/per_device.h"
 #include "tensor/tensor.h"
 
@@ -28,11 +29,25 @@ DType code_dtype(const CodeRange& range);
 /// one place where codes come from, in training and in the deployed network. Throws ShapeError.
 Tensor fake_quantize(const Tensor& x, const Tensor& scale, const CodeRange& range);
 
-/// dx = dy where scale * (low - zero_point) <= x <= scale * (high - zero_point), else 0: rounding
-/// passes the gradient on, clamping does not (the straight-through estimator, Bengio, Leonard,
-/// Courville, arXiv:1308.3432). x and dy have one shape and dtype.
-Tensor fake_quantize_grad(const Tensor& x, const Tensor& scale, const CodeRange& range,
-                          const Tensor& dy);
+/// y, and where x was inside: scale * (low - zero_point) <= x <= scale * (high - zero_point). There
+/// the gradient passes, since rounding passes it on and clamping does not (the straight-through
+/// estimator, Bengio, Leonard, Courville, arXiv:1308.3432).
+struct InsideMask {
+  Tensor bits;        // u8 (slices, bytes): a bit of each element, in its memory order
+  MemoryOrder order;  // of x
+};
+struct MaskedFakeQuantize {
+  Tensor y;
+  InsideMask inside;
+};
+MaskedFakeQuantize fake_quantize_with_mask(const Tensor& x, const Tensor& scale,
+                                           const CodeRange& range);
+
+/// dx = dy inside, else 0; x and dy have one shape and dtype.
+Tensor fake_quantize_grad(const InsideMask& inside, const Tensor& dy);
+/// The same for the one who alone holds dy: in its memory, if that has the order of x. What passes
+/// is not even read then.
+Tensor fake_quantize_grad_in_place(const InsideMask& inside, const Tensor& dy);
 
 /// For a learned scale: Esser, McKinstry, Bablani, Appuswamy, Modha, "Learned Step Size
 /// Quantization", ICLR 2020, arXiv:1902.08153. With v = x / scale, zero_point 0:
@@ -45,6 +60,9 @@ struct LearnedScaleGrads {
 };
 LearnedScaleGrads learned_scale_grad(const Tensor& x, const Tensor& scale, const CodeRange& range,
                                      const Tensor& dy);
+/// The same for the one who alone holds dy: dx lies in its memory, if that has the order of x.
+LearnedScaleGrads learned_scale_grad_in_place(const Tensor& x, const Tensor& scale,
+                                              const CodeRange& range, const Tensor& dy);
 
 /// For each scale, the sum of (fake_quantize(x) - x)^2 over its elements, f64 of scale's shape; of
 /// bf16, before y is rounded. The order of summation does not depend on threads.
@@ -58,12 +76,13 @@ Tensor dequantize(const Tensor& codes, const Tensor& scale, const CodeRange& ran
 
 struct FakeQuantizeKernels {  // on dense tensors of one memory order; scale contiguous
   Tensor (*forward)(const Tensor& x, const Tensor& scale, const CodeRange& range);
-  Tensor (*grad)(const Tensor& x, const Tensor& scale, const CodeRange& range, const Tensor& dy);
-  /// The terms of dscale, of x's shape in scale's dtype.
-  Tensor (*scale_terms)(const Tensor& x, const Tensor& scale, const CodeRange& range,
-                        const Tensor& dy);
+  /// `inside` is u8 (slices, bytes), bytes the least multiple of 8 that has a bit for each element.
+  Tensor (*forward_inside)(const Tensor& x, const Tensor& scale, const CodeRange& range,
+                           Tensor& inside);
+  void (*clip)(const Tensor& inside, Tensor& dy);
+  /// Writes dx, which may be dy, and gives dscale.
   Tensor (*learned_grad)(const Tensor& x, const Tensor& scale, const CodeRange& range,
-                         const Tensor& dy);
+                         const Tensor& dy, Tensor& dx);
   Tensor (*error)(const Tensor& x, const Tensor& scale, const CodeRange& range);
   /// f32 only; undefined if x has a NaN.
   Tensor (*codes)(const Tensor& x, const Tensor& scale, const CodeRange& range);

@@ -14,7 +14,7 @@ namespace vtrain {
 namespace {
 
 constexpr int64_t kGrain = 16384;
-constexpr int64_t kErrorBlock = 4096;  // what the f32 sum of squared errors runs over
+constexpr int64_t kSummed = 4096;  // what a sum in f32 runs over
 
 const FakeQuantizeSimd& simd() {
   return by_level(baseline::fake_quantize_simd, avx2::fake_quantize_simd,
@@ -36,21 +36,27 @@ double real(double x, const Step& s) {
 void forward(const double* x, const Step& s, double* y, int64_t n) {
   for (int64_t i = 0; i < n; ++i) y[i] = real(x[i], s);
 }
-void grad(const double* x, const Step& s, const double* dy, double* dx, int64_t n) {
+void forward_inside(const double* x, const Step& s, double* y, uint8_t* inside, int64_t n) {
   const double low = s.scale * (s.low - s.zero_point), high = s.scale * (s.high - s.zero_point);
-  for (int64_t i = 0; i < n; ++i) dx[i] = x[i] >= low && x[i] <= high ? dy[i] : 0;
-}
-void scale_terms(const double* x, const Step& s, const double* dy, double* terms, int64_t n) {
+  std::fill_n(inside, (n + 7) / 8, uint8_t{0});
   for (int64_t i = 0; i < n; ++i) {
-    const double v = x[i] * s.inverse;
-    terms[i] = dy[i] * (v <= s.low ? s.low : v >= s.high ? s.high : std::nearbyint(v) - v);
+    y[i] = real(x[i], s);
+    if (x[i] >= low && x[i] <= high) inside[i / 8] |= static_cast<uint8_t>(1 << (i % 8));
   }
 }
-void learned_grad(const double* x, const Step& s, const double* dy, double* dx, int64_t n) {
+void clip(const uint8_t* inside, double* dy, int64_t n) {
   for (int64_t i = 0; i < n; ++i) {
-    const double v = x[i] * s.inverse;
-    dx[i] = v > s.low && v < s.high ? dy[i] : 0;
+    if ((inside[i / 8] >> (i % 8) & 1) == 0) dy[i] = 0;
   }
+}
+double learned_grad(const double* x, const Step& s, const double* dy, double* dx, int64_t n) {
+  double sum = 0;
+  for (int64_t i = 0; i < n; ++i) {
+    const double v = x[i] * s.inverse, slope = dy[i];
+    sum += slope * (v <= s.low ? s.low : v >= s.high ? s.high : std::nearbyint(v) - v);
+    dx[i] = v > s.low && v < s.high ? slope : 0;
+  }
+  return sum;
 }
 double error(const double* x, const Step& s, int64_t n) {
   double sum = 0;
@@ -59,8 +65,8 @@ double error(const double* x, const Step& s, int64_t n) {
 }
 constexpr struct {
   decltype(&reference::forward) forward = reference::forward;
-  decltype(&reference::grad) grad = reference::grad;
-  decltype(&reference::scale_terms) scale_terms = reference::scale_terms;
+  decltype(&reference::forward_inside) forward_inside = reference::forward_inside;
+  decltype(&reference::clip) clip = reference::clip;
   decltype(&reference::learned_grad) learned_grad = reference::learned_grad;
   decltype(&reference::error) error = reference::error;
 } loops;
@@ -101,6 +107,45 @@ void for_steps(const Tensor& x, const Tensor& scale, const CodeRange& range, con
   });
 }
 
+/// f(slice, begin, count, byte of the mask at begin) on stretches of whole words of `inside`,
+/// (slices, bytes), over n elements.
+template <class F>
+void for_words(int64_t n, const Tensor& inside, const F& f) {
+  constexpr int64_t kWord = 64;  // elements, of 8 bytes of the mask
+  const int64_t slices = inside.dim(0), length = n / slices, words = inside.dim(1) / 8;
+  parallel_for(slices * words, kGrain / kWord, [&](int64_t first, int64_t last) {
+    while (first < last) {
+      const int64_t slice = first / words, word = first % words;
+      const int64_t end = std::min(last - first + word, words);
+      const int64_t count = std::min(end * kWord, length) - word * kWord;
+      f(slice, slice * length + word * kWord, count, first * 8);
+      first += end - word;
+    }
+  });
+}
+
+/// sums[slice] = the sum of f(begin, count, step), block by block: no thread count changes it.
+template <class T, class Sum, class F>
+void sum_by_slice(const Tensor& x, const Tensor& scale, const CodeRange& range, Sum* sums,
+                  const F& f) {
+  const T* const scales = scale.data<T>();
+  const int64_t slices = scale.numel(), length = x.numel() / slices;
+  const int64_t blocks = (length + kSummed - 1) / kSummed;
+  std::vector<double> parts(static_cast<size_t>(slices * blocks));
+  parallel_for(slices * blocks, kGrain / kSummed, [&](int64_t first, int64_t last) {
+    for (int64_t i = first; i < last; ++i) {
+      const int64_t begin = i % blocks * kSummed, count = std::min(kSummed, length - begin);
+      parts[static_cast<size_t>(i)] = static_cast<double>(
+          f(i / blocks * length + begin, count, step_of(scales[i / blocks], range)));
+    }
+  });
+  for (int64_t slice = 0; slice < slices; ++slice) {
+    double sum = 0;
+    for (int64_t b = 0; b < blocks; ++b) sum += parts[static_cast<size_t>(slice * blocks + b)];
+    sums[slice] = static_cast<Sum>(sum);
+  }
+}
+
 Tensor forward(const Tensor& x, const Tensor& scale, const CodeRange& range) {
   Tensor y = empty_like(x);
   dispatch_real("fake_quantize", x.dtype(), [&]<class T>(T) {
@@ -113,62 +158,54 @@ Tensor forward(const Tensor& x, const Tensor& scale, const CodeRange& range) {
   return y;
 }
 
-Tensor grad(const Tensor& x, const Tensor& scale, const CodeRange& range, const Tensor& dy) {
-  Tensor dx = empty_like(x);
-  dispatch_real("fake_quantize_grad", x.dtype(), [&]<class T>(T) {
-    const T *const from = x.data<T>(), *const slope = dy.data<T>();
-    T* const to = dx.data<T>();
-    for_steps<Compute<T>>(x, scale, range, [&](int64_t begin, int64_t end, const auto& step) {
-      loops<T>().grad(from + begin, step, slope + begin, to + begin, end - begin);
+Tensor forward_inside(const Tensor& x, const Tensor& scale, const CodeRange& range,
+                      Tensor& inside) {
+  Tensor y = empty_like(x);
+  dispatch_real("fake_quantize", x.dtype(), [&]<class T>(T) {
+    const T* const from = x.data<T>();
+    T* const to = y.data<T>();
+    auto* const bits = inside.data<uint8_t>();
+    for_words(x.numel(), inside, [&](int64_t slice, int64_t begin, int64_t count, int64_t byte) {
+      const auto step = step_of(scale.data<Compute<T>>()[slice], range);
+      loops<T>().forward_inside(from + begin, step, to + begin, bits + byte, count);
     });
   });
-  return dx;
+  return y;
 }
 
-Tensor scale_terms(const Tensor& x, const Tensor& scale, const CodeRange& range, const Tensor& dy) {
-  Tensor terms = Tensor::empty({x.numel()}, scale.dtype(), x.device());
-  dispatch_real("learned_scale_grad", x.dtype(), [&]<class T>(T) {
-    const T *const from = x.data<T>(), *const slope = dy.data<T>();
-    Compute<T>* const to = terms.data<Compute<T>>();
-    for_steps<Compute<T>>(x, scale, range, [&](int64_t begin, int64_t end, const auto& step) {
-      loops<T>().scale_terms(from + begin, step, slope + begin, to + begin, end - begin);
+void clip(const Tensor& inside, Tensor& dy) {
+  dispatch_real("fake_quantize_grad", dy.dtype(), [&]<class T>(T) {
+    const auto* const bits = inside.data<uint8_t>();
+    T* const slope = dy.data<T>();
+    for_words(dy.numel(), inside, [&](int64_t, int64_t begin, int64_t count, int64_t byte) {
+      loops<T>().clip(bits + byte, slope + begin, count);
     });
   });
-  return terms;
 }
 
-Tensor learned_grad(const Tensor& x, const Tensor& scale, const CodeRange& range,
-                    const Tensor& dy) {
-  Tensor dx = empty_like(x);
+Tensor learned_grad(const Tensor& x, const Tensor& scale, const CodeRange& range, const Tensor& dy,
+                    Tensor& dx) {
+  Tensor dscale = empty_like(scale);
   dispatch_real("learned_scale_grad", x.dtype(), [&]<class T>(T) {
     const T *const from = x.data<T>(), *const slope = dy.data<T>();
     T* const to = dx.data<T>();
-    for_steps<Compute<T>>(x, scale, range, [&](int64_t begin, int64_t end, const auto& step) {
-      loops<T>().learned_grad(from + begin, step, slope + begin, to + begin, end - begin);
-    });
+    sum_by_slice<Compute<T>>(x, scale, range, dscale.data<Compute<T>>(),
+                             [&](int64_t begin, int64_t count, const auto& step) {
+                               return loops<T>().learned_grad(from + begin, step, slope + begin,
+                                                              to + begin, count);
+                             });
   });
-  return dx;
+  return dscale;
 }
 
 Tensor error(const Tensor& x, const Tensor& scale, const CodeRange& range) {
-  Tensor sums = zeros(scale.shape(), DType::f64, x.device());
+  Tensor sums = Tensor::empty(scale.shape(), DType::f64, x.device());
   dispatch_real("fake_quantize_error", x.dtype(), [&]<class T>(T) {
-    using Scale = Compute<T>;
     const T* const from = x.data<T>();
-    const Scale* const scales = scale.data<Scale>();
-    const int64_t slices = scale.numel(), length = x.numel() / slices;
-    const int64_t blocks = (length + kErrorBlock - 1) / kErrorBlock;
-    std::vector<double> parts(static_cast<size_t>(slices * blocks));
-    parallel_for(slices * blocks, 4, [&](int64_t first, int64_t last) {
-      for (int64_t i = first; i < last; ++i) {
-        const int64_t begin = i % blocks * kErrorBlock;
-        const int64_t count = std::min(kErrorBlock, length - begin);
-        parts[static_cast<size_t>(i)] = loops<T>().error(from + i / blocks * length + begin,
-                                                         step_of(scales[i / blocks], range), count);
-      }
-    });
-    double* const to = sums.data<double>();
-    for (size_t i = 0; i < parts.size(); ++i) to[static_cast<int64_t>(i) / blocks] += parts[i];
+    sum_by_slice<Compute<T>>(x, scale, range, sums.data<double>(),
+                             [&](int64_t begin, int64_t count, const auto& step) {
+                               return loops<T>().error(from + begin, step, count);
+                             });
   });
   return sums;
 }
@@ -207,7 +244,7 @@ Tensor reals(const Tensor& codes, const Tensor& scale, const CodeRange& range) {
 }
 
 const bool registered = fake_quantize_kernels.add(
-    DeviceType::cpu(), {forward, grad, scale_terms, learned_grad, error, codes, reals});
+    DeviceType::cpu(), {forward, forward_inside, clip, learned_grad, error, codes, reals});
 
 }  // namespace
 }  // namespace vtrain

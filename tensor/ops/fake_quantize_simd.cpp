@@ -31,35 +31,73 @@ void forward(const T* x, const QuantizeStep& s, T* y, int64_t n) {
   for_vectors(n, [&](auto at) { at.store_to(y, real(at.load_from(x), s)); });
 }
 
+/// Masks are written for so many elements at once: two bytes.
+constexpr int kMasked = 16;
+
+/// f(first of the next kMasked elements, how many there are) over n elements.
+template <class F>
+void for_masked(int64_t n, const F& f) {
+  int64_t i = 0;
+  for (; i + kMasked <= n; i += kMasked) f(i, kMasked);
+  if (i < n) f(i, n - i);
+}
+/// f(a vector or its part, its place among the kMasked) over count <= kMasked elements at `first`.
+template <class F>
+void for_vectors_of(int64_t first, int64_t count, const F& f) {
+  for (int at = 0; at < kMasked && at < count; at += kLanes) {
+    if (count - at >= kLanes) {
+      f(WholeVector{first + at}, at);
+    } else {
+      f(PartOfVector{first + at, count - at}, at);
+    }
+  }
+}
+
 template <class T>
-void grad(const T* x, const QuantizeStep& s, const T* dy, T* dx, int64_t n) {
+void forward_inside(const T* x, const QuantizeStep& s, T* y, uint8_t* inside, int64_t n) {
   const Vec low = splat((s.low - s.zero_point) * s.scale),
             high = splat((s.high - s.zero_point) * s.scale);
-  for_vectors(n, [&](auto at) {
-    const Vec v = at.load_from(x);
-    at.store_to(dx, choose((v >= low) & (v <= high), at.load_from(dy), Vec{}));
+  for_masked(n, [&](int64_t first, int64_t count) {
+    uint32_t bits = 0;
+    for_vectors_of(first, count, [&](auto at, int place) {
+      const Vec v = at.load_from(x);
+      at.store_to(y, real(v, s));
+      bits |= bits_of((v >= low) & (v <= high)) << place;
+    });
+    inside[first / 8] = static_cast<uint8_t>(bits);
+    if (count > 8) inside[first / 8 + 1] = static_cast<uint8_t>(bits >> 8);
   });
 }
 
-/// x / scale.
-Vec steps_of(Vec x, const QuantizeStep& s) { return x * s.inverse; }
-
+/// Most gradients pass: what is whole is neither read nor written.
 template <class T>
-void scale_terms(const T* x, const QuantizeStep& s, const T* dy, float* terms, int64_t n) {
+void clip(const uint8_t* inside, T* dy, int64_t n) {
+  for_masked(n, [&](int64_t first, int64_t count) {
+    const uint32_t bits =
+        inside[first / 8] | (count > 8 ? static_cast<uint32_t>(inside[first / 8 + 1]) << 8 : 0);
+    const uint32_t all = (1U << count) - 1;
+    if ((bits & all) == all) return;
+    for_vectors_of(first, count, [&](auto at, int place) {
+      at.store_to(dy, choose(mask_of(bits >> place), at.load_from(dy), Vec{}));
+    });
+  });
+}
+
+/// In place only what is clamped has to be written.
+template <class T>
+float learned_grad(const T* x, const QuantizeStep& s, const T* dy, T* dx, int64_t n) {
   const Vec low = splat(s.low), high = splat(s.high);
+  Vec sum{};
   for_vectors(n, [&](auto at) {
-    const Vec v = steps_of(at.load_from(x), s);
-    const Vec slope = choose(v <= low, low, choose(v >= high, high, nearest(v) - v));
-    at.store_to(terms, at.load_from(dy) * slope);
+    const Vec v = at.load_from(x) * s.inverse, slope = at.load_from(dy);
+    const IVec is_inside = (v > low) & (v < high);
+    const Vec by_scale =
+        choose(is_inside, nearest(v) - v, choose(v <= low, low, choose(v >= high, high, v)));
+    sum = sum + slope * by_scale;
+    if (dx != dy || bits_of(is_inside) != (1U << kLanes) - 1)
+      at.store_to(dx, choose(is_inside, slope, Vec{}));
   });
-}
-
-template <class T>
-void learned_grad(const T* x, const QuantizeStep& s, const T* dy, T* dx, int64_t n) {
-  for_vectors(n, [&](auto at) {
-    const Vec v = steps_of(at.load_from(x), s);
-    at.store_to(dx, choose((v > splat(s.low)) & (v < splat(s.high)), at.load_from(dy), Vec{}));
-  });
+  return sum_lanes(sum);
 }
 
 template <class T>
@@ -88,8 +126,8 @@ bool codes(const float* x, const QuantizeStep& s, uint8_t* q, int64_t n) {
 }  // namespace
 
 const FakeQuantizeSimd fake_quantize_simd = {
-    {forward<float>, grad<float>, scale_terms<float>, learned_grad<float>, error<float>},
-    {forward<BFloat16>, grad<BFloat16>, scale_terms<BFloat16>, learned_grad<BFloat16>,
+    {forward<float>, forward_inside<float>, clip<float>, learned_grad<float>, error<float>},
+    {forward<BFloat16>, forward_inside<BFloat16>, clip<BFloat16>, learned_grad<BFloat16>,
      error<BFloat16>},
     codes};
 

@@ -16,9 +16,13 @@ struct QuantizeStep {
 template <class T>
 struct FakeQuantizeLoops {
   void (*forward)(const T* x, const QuantizeStep& step, T* y, int64_t n);
-  void (*grad)(const T* x, const QuantizeStep& step, const T* dy, T* dx, int64_t n);
-  void (*scale_terms)(const T* x, const QuantizeStep& step, const T* dy, float* terms, int64_t n);
-  void (*learned_grad)(const T* x, const QuantizeStep& step, const T* dy, T* dx, int64_t n);
+  /// Also sets bit i of `inside`, from its first byte on, if element i is not clamped.
+  void (*forward_inside)(const T* x, const QuantizeStep& step, T* y, uint8_t* inside, int64_t n);
+  /// dy becomes 0 where `inside` has no bit.
+  void (*clip)(const uint8_t* inside, T* dy, int64_t n);
+  /// Writes dx, which may be dy, and gives the sum of the scale's terms, in f32: for a few thousand
+  /// elements.
+  float (*learned_grad)(const T* x, const QuantizeStep& step, const T* dy, T* dx, int64_t n);
   /// The sum of squared errors, in f32: for a few thousand elements.
   float (*error)(const T* x, const QuantizeStep& step, int64_t n);
 };

@@ -23,6 +23,21 @@ TEST_CASE("fake_quantize: the gradient is that of a clamp, for x alone") {
   CHECK(x.grad().to_vector() == std::vector<double>{0, 3, 3, 0});
 }
 
+TEST_CASE("fake_quantize: a gradient that others read too is not changed in place") {
+  const std::vector<double> values{-9, 0.4, 1, 7.5};
+  const auto grads = [&](bool is_learned) {
+    const Variable a = Variable::leaf(from_values({4}, values)),
+                   b = Variable::leaf(from_values({4}, values));
+    const Variable rounded =
+        is_learned ? learned_fake_quantize(a, ones({1}), kS4, 1) : fake_quantize(a, ones({1}), kS4);
+    backward(sum((rounded + b) * 2.0));  // one tensor is the gradient of both terms
+    CHECK(b.grad().to_vector() == std::vector<double>{2, 2, 2, 2});
+    return a.grad().to_vector();
+  };
+  CHECK(grads(false) == std::vector<double>{0, 2, 2, 0});
+  CHECK(grads(true) == std::vector<double>{0, 2, 2, 0});
+}
+
 // The scale's gradient treats rounding as if it had slope 1: with codes q held fixed inside, y
 // moves with the scale as (q - v) does once v's own motion is taken off. Outside the range y is
 // exactly linear in the scale, so there finite differences apply.

@@ -18,6 +18,10 @@ using testing::uniform;
 constexpr CodeRange kU8{.low = 0, .high = 255}, kS8{.low = -127, .high = 127};
 Tensor scale_of(double s, DType dtype = DType::f32) { return full({1}, s, dtype); }
 
+Tensor grad_of(const Tensor& x, const Tensor& scale, const CodeRange& range, const Tensor& dy) {
+  return fake_quantize_grad(fake_quantize_with_mask(x, scale, range).inside, dy);
+}
+
 /// The formula in f32, one operation at a time.
 float by_hand(float x, float scale, const CodeRange& r) {
   const volatile float inverse = 1 / scale;
@@ -65,7 +69,8 @@ TEST_CASE("fake_quantize: every element has the bits of the formula in f32, at a
 }
 
 TEST_CASE("fake_quantize: every level of instructions gives the same") {
-  testing::check_at_every_level("fake_quantize: every element*,fake_quantize: ties*");
+  testing::check_at_every_level(
+      "fake_quantize: every element*,fake_quantize: ties*,fake_quantize: with its mask*");
 }
 
 TEST_CASE("fake_quantize: of b bits there are at most 2^b values, and 0 stays 0") {
@@ -84,12 +89,58 @@ TEST_CASE(
   const Tensor x = from_values({6}, {static_cast<double>(low), static_cast<double>(high), 0,
                                      beyond(low, -100), beyond(high, 100), beyond(high, 0)});
   const Tensor dy = from_values({6}, {1, 2, 3, 4, 5, 6});
-  CHECK(fake_quantize_grad(x, scale_of(static_cast<double>(step)), kS8, dy).to_vector() ==
+  CHECK(grad_of(x, scale_of(static_cast<double>(step)), kS8, dy).to_vector() ==
         std::vector<double>{1, 2, 3, 0, 0, 6});
   // With zero point 2 the codes 0..7 stand for -2..5 steps.
   const CodeRange askew{.low = 0, .high = 7, .zero_point = 2};
-  CHECK(fake_quantize_grad(from_values({4}, {-2, -2.01, 5, 5.01}), scale_of(1), askew, ones({4}))
-            .to_vector() == std::vector<double>{1, 0, 1, 0});
+  CHECK(
+      grad_of(from_values({4}, {-2, -2.01, 5, 5.01}), scale_of(1), askew, ones({4})).to_vector() ==
+      std::vector<double>{1, 0, 1, 0});
+}
+
+TEST_CASE("fake_quantize: with its mask it gives the same values, and a bit for each element") {
+  for (const DType dtype : {DType::f32, DType::f64, DType::bf16}) {
+    for (const int64_t n : {1, 7, 16, 63, 64, 65, 1000, 70001}) {
+      CAPTURE(n);
+      const Tensor x = uniform({n}, -3, 3, "x", dtype);
+      const Tensor scale = scale_of(0.0156, dtype == DType::f64 ? dtype : DType::f32);
+      const auto [y, inside] = fake_quantize_with_mask(x, scale, kS8);
+      CHECK(y.to_vector() == fake_quantize(x, scale, kS8).to_vector());
+      CHECK(inside.bits.shape() == Shape{1, (n + 63) / 64 * 8});
+      const std::vector<double> given = x.to_vector();
+      const double end = dtype == DType::f64 ? 127 * 0.0156 : static_cast<double>(127 * 0.0156f);
+      const Tensor dy = uniform({n}, 1, 2, "dy", dtype);
+      std::vector<double> expected = dy.to_vector();
+      for (size_t i = 0; i < given.size(); ++i) {
+        const bool is_inside = std::abs(given[i]) <= end;
+        CHECK((inside.bits.data<uint8_t>()[i / 8] >> (i % 8) & 1) == (is_inside ? 1 : 0));
+        if (!is_inside) expected[i] = 0;
+      }
+      CHECK(fake_quantize_grad(inside, dy).to_vector() == expected);
+      CHECK(fake_quantize_grad_in_place(inside, dy).to_vector() == expected);
+      CHECK(dy.to_vector() == expected);
+    }
+  }
+}
+
+TEST_CASE("fake_quantize: in place, gradients are the same in any memory order") {
+  const Tensor x = uniform({2, 8, 5, 3}, -3, 3, "x", DType::f32).channels_last();
+  for (const int64_t scales : {1, 2}) {
+    const Tensor scale = full({scales}, 0.0156);
+    const InsideMask inside = fake_quantize_with_mask(x, scale, kS8).inside;
+    for (const bool is_channels_last : {false, true}) {
+      const Tensor plain = uniform({2, 8, 5, 3}, -1, 1, "dy", DType::f32);
+      const Tensor dy = is_channels_last ? plain.channels_last() : plain;
+      const std::vector<double> apart = fake_quantize_grad(inside, dy).to_vector();
+      const LearnedScaleGrads learned = learned_scale_grad(x, scale, kS8, dy),
+                              learned_in_place =
+                                  learned_scale_grad_in_place(x, scale, kS8, dy.clone());
+      CHECK(learned_in_place.dx.to_vector() == learned.dx.to_vector());
+      CHECK(learned_in_place.dscale.to_vector() == learned.dscale.to_vector());
+      CHECK(fake_quantize_grad_in_place(inside, dy).to_vector() == apart);
+      CHECK((dy.to_vector() == apart) == is_channels_last);  // the other is not x's order
+    }
+  }
 }
 
 TEST_CASE("learned_scale_grad: five values by hand") {
@@ -120,8 +171,7 @@ TEST_CASE("fake_quantize: a scale per slice treats each slice as if it were alon
     const Tensor dy = uniform({3, 4, 5, 2}, -1, 1, "dy", DType::f32);
     const Tensor scale = from_values({3}, {0.1, 0.02, 0.004});
     const Tensor y = fake_quantize(x, scale, kS8), q = quantize(x, scale, kS8),
-                 dx = fake_quantize_grad(x, scale, kS8, dy),
-                 error = fake_quantize_error(x, scale, kS8);
+                 dx = grad_of(x, scale, kS8, dy), error = fake_quantize_error(x, scale, kS8);
     const auto learned = learned_scale_grad(x, scale, kS8, dy);
     CHECK(y.strides() == x.strides());
     CHECK(q.strides() == x.strides());
@@ -132,7 +182,7 @@ TEST_CASE("fake_quantize: a scale per slice treats each slice as if it were alon
       const auto slice = [o](const Tensor& t) { return t.slice(0, o, o + 1).to_vector(); };
       CHECK(slice(y) == fake_quantize(part, own, kS8).to_vector());
       CHECK(slice(q) == quantize(part, own, kS8).to_vector());
-      CHECK(slice(dx) == fake_quantize_grad(part, own, kS8, slope).to_vector());
+      CHECK(slice(dx) == grad_of(part, own, kS8, slope).to_vector());
       const auto alone = learned_scale_grad(part, own, kS8, slope);
       CHECK(slice(learned.dx) == alone.dx.to_vector());
       CHECK(slice(learned.dscale)[0] == doctest::Approx(alone.dscale.item()).epsilon(1e-6));
@@ -160,8 +210,7 @@ TEST_CASE("fake_quantize: bf16 is the f32 result rounded, its gradients are the 
   const Tensor s = scale_of(0.013), wide = x.to(DType::f32);
   CHECK(fake_quantize(x, s, kS8).to_vector() ==
         fake_quantize(wide, s, kS8).to(DType::bf16).to_vector());
-  CHECK(fake_quantize_grad(x, s, kS8, dy).to_vector() ==
-        fake_quantize_grad(wide, s, kS8, dy.to(DType::f32)).to_vector());
+  CHECK(grad_of(x, s, kS8, dy).to_vector() == grad_of(wide, s, kS8, dy.to(DType::f32)).to_vector());
   const auto narrow = learned_scale_grad(x, s, kS8, dy);
   CHECK(narrow.dscale.dtype() == DType::f32);
   CHECK(narrow.dscale.item() == learned_scale_grad(wide, s, kS8, dy.to(DType::f32)).dscale.item());
