@@ -3,12 +3,15 @@
 #include <doctest/doctest.h>
 
 #include <algorithm>
+#include <filesystem>
 #include <functional>
 #include <memory>
+#include <numeric>
 #include <sstream>
 
 #include "compress/deploy/onnx.h"
 #include "compress/parts/mask.h"
+#include "nn/graph.h"
 #include "nn/models/vgg.h"
 #include "nn/models/vit.h"
 #include "tensor/parallel.h"
@@ -43,7 +46,37 @@ auto tiny_vit(int64_t depth) {
   };
 }
 
+auto small_cnn(int64_t width) {
+  return [width](const ModelOptions& o) -> std::unique_ptr<Model> {
+    constexpr int64_t kPool = VggConfig::kPool;
+    return std::make_unique<Vgg>(
+        VggConfig{.layers = {width, kPool, 2 * width, kPool, 2 * width, kPool},
+                  .head = VggHead::kAverage,
+                  .channels = o.channels,
+                  .num_classes = o.num_classes});
+  };
+}
+
+auto small_vit(int64_t depth) {
+  return [depth](const ModelOptions& o) -> std::unique_ptr<Model> {
+    return std::make_unique<Vit>(VitConfig{.image_size = o.image_size,
+                                           .patch_size = 7,
+                                           .channels = o.channels,
+                                           .num_classes = o.num_classes,
+                                           .dim = 48,
+                                           .depth = depth,
+                                           .num_heads = 4,
+                                           .hidden_dim = 96,
+                                           .has_fan_in_init = true});
+  };
+}
+
 const RegisteredModel tiny_models[] = {
+    {"test_small_cnn", "three convolutions, for methods together and for long", "", small_cnn(16)},
+    {"test_small_cnn_large", "its larger teacher", "", small_cnn(24)},
+    {"test_small_vit", "three transformer blocks, for methods together and for long", "",
+     small_vit(3)},
+    {"test_small_vit_large", "its larger teacher", "", small_vit(4)},
     {"test_tiny_cnn", "three convolutions, for methods together", "", tiny_cnn(16)},
     {"test_tiny_cnn_large", "its larger teacher", "", tiny_cnn(32)},
     {"test_tiny_vit", "two transformer blocks, for methods together", "", tiny_vit(2)},
@@ -60,7 +93,52 @@ phases:
   dense: {}
   large: {}
 )";
-constexpr size_t kBefore = 2;  // phases whose weights are there, untrained
+constexpr size_t kBefore = 2;  // phases whose weights are there
+
+constexpr const char* kLongRecipe = R"(
+seed: 3
+threads: 1
+amp: off
+data: {name: fashion_mnist, batch_size: 50, limit: 2000, val: 0.1, workers: 0}
+train: {epochs: 2}
+phases:
+  dense: {train: {epochs: 9}}
+  large: {train: {epochs: 9}}
+)";
+
+struct LongKnobs {
+  const char *method, *cnn, *vit;  // nullptr: refuses such a network
+};
+constexpr LongKnobs kLongKnobs[] = {
+    {"magnitude", "{rate: 0.7, rounds: 2, retrain_epochs: 1}",
+     "{rate: 0.7, rounds: 2, retrain_epochs: 1}"},
+    {"dns", "{c_rate: 0.5, gamma: 0.01}", "{c_rate: 0.5, gamma: 0.01}"},
+    {"l1_filters", "{rate: 0.3}", nullptr},
+    {"sfp", "{rate: 0.3}", nullptr},
+    {"ssl", "{lambda_filters: 0.6, lambda_channels: 0.6, until: 0.5}", nullptr},
+    {"minmax", "{calib_batches: 4}", "{calib_batches: 4}"},
+    {"lsq", "{weight_bits: 4, activation_bits: 8}", "{weight_bits: 4, activation_bits: 8}"},
+    {"dorefa", "{weight_bits: 4, activation_bits: 4}", "{weight_bits: 4, activation_bits: 8}"},
+    {"ttq", "{sparsity: 0.5, scale_lr: 0.01}", "{sparsity: 0.5, scale_lr: 0.01}"},
+    {"kd", "{teacher: large}", "{teacher: large}"},
+    {"dkd", "{teacher: large, beta: 1, warmup_epochs: 1}",
+     "{teacher: large, beta: 1, warmup_epochs: 1}"},
+    {"takd", "{teacher: large}", "{teacher: large}"},
+    {"fitnets",
+     "{teacher: large, guided: features.4, hint: features.4, hint_epochs: 1, decay_from: 0}",
+     "{teacher: large, guided: blocks.0, hint: blocks.0, regressor: none, hint_epochs: 1, "
+     "decay_from: 0}"},
+    {"vtp", nullptr,
+     "{lambda: 0.1, l1: prox, gate_lr_scale: 33, prune_rate: 0.3, sparse_epochs: 1}"},
+    {"tome", nullptr, "{r: 3}"},
+    {"dynamicvit", nullptr,
+     "{at: [1], keep_ratio: 0.6, teacher: dense, backbone_lr_scale: 1, freeze_epochs: 0}"},
+};
+const char* long_knobs_of(const std::string& method, TinyModel model) {
+  const auto* const found = std::ranges::find(kLongKnobs, method, &LongKnobs::method);
+  if (found == std::end(kLongKnobs)) throw Error(str(method, " has no knobs for long runs"));
+  return model == TinyModel::kCnn ? found->cnn : found->vit;
+}
 
 using KnobsByModel = std::map<TinyModel, std::optional<std::string>>;
 std::map<std::string, KnobsByModel>& all_knobs() {
@@ -70,24 +148,45 @@ std::map<std::string, KnobsByModel>& all_knobs() {
 
 std::string phase_name(size_t i) { return str("phase", i + 1); }
 
-Experiment experiment_of(const MethodPlan& plan, TinyModel model) {
-  const bool is_one_phase = plan.size() == 1;
-  std::vector<std::string> overrides = {
-      "+model.name=" + name_of(model), "+phases.large.model.name=" + name_of(model) + "_large",
-      // Four steps in all: two epochs of two, or two phases of two epochs of one. A moving average
-      // goes along in the first case only, so that both are seen.
-      str("data.limit=", is_one_phase ? 20 : 10), str("ema.decay=", is_one_phase ? "0.5" : "null"),
-      model == TinyModel::kCnn ? "optim={name: sgd, lr: 0.05, momentum: 0.9, weight_decay: 1.0e-3}"
-                               : "optim={name: adamw, lr: 1.0e-3, weight_decay: 0.05}"};
+/// The recipe's own phases, then those of the plan.
+template <class KnobsOf>
+Experiment experiment_of(const MethodPlan& plan, const std::string& model, const char* recipe,
+                         std::vector<std::string> overrides, const KnobsOf& knobs_of_method) {
+  overrides.push_back("+model.name=" + model);
+  overrides.push_back("+phases.large.model.name=" + model + "_large");
   for (size_t i = 0; i < plan.size(); ++i) {
     std::string methods;
     for (const std::string& method : plan[i])
-      methods +=
-          str(methods.empty() ? "" : ", ", method, ": ", knobs_of(method, model).value_or("{}"));
+      methods += str(methods.empty() ? "" : ", ", method, ": ", knobs_of_method(method));
     overrides.push_back(str("+phases.", phase_name(i), "={from: ",
                             i == 0 ? "dense" : phase_name(i - 1), ", compress: {", methods, "}}"));
   }
-  return read_experiment(Recipe::from_text(kRecipe, "composition", overrides), "composition");
+  return read_experiment(Recipe::from_text(recipe, "composition", overrides), "composition");
+}
+
+std::string optimizer_of(TinyModel model) {
+  return model == TinyModel::kCnn
+             ? "optim={name: sgd, lr: 0.05, momentum: 0.9, weight_decay: 1.0e-3}"
+             : "optim={name: adamw, lr: 1.0e-3, weight_decay: 0.05}";
+}
+
+Experiment experiment_of(const MethodPlan& plan, TinyModel model) {
+  const bool is_one_phase = plan.size() == 1;
+  // Four steps in all: two epochs of two, or two phases of two epochs of one. A moving average goes
+  // along in the first case only, so that both are seen.
+  return experiment_of(
+      plan, name_of(model), kRecipe,
+      {str("data.limit=", is_one_phase ? 20 : 10), str("ema.decay=", is_one_phase ? "0.5" : "null"),
+       optimizer_of(model)},
+      [model](const std::string& method) { return knobs_of(method, model).value_or("{}"); });
+}
+
+Experiment long_experiment_of(const MethodPlan& plan, TinyModel model) {
+  return experiment_of(plan, model == TinyModel::kCnn ? "test_small_cnn" : "test_small_vit",
+                       kLongRecipe, {optimizer_of(model)}, [model](const std::string& method) {
+                         const char* const knobs = long_knobs_of(method, model);
+                         return knobs ? knobs : "{}";
+                       });
 }
 
 NamedTensors copy_of(const Phase& phase) {
@@ -213,7 +312,122 @@ std::map<std::string, std::vector<double>> run_plan(const MethodPlan& plan, Tiny
   return values;
 }
 
+/// The trained phases `dense` and `large`, once for each kind of network.
+const TemporaryFolder& trained_before(TinyModel model) {
+  static std::map<TinyModel, TemporaryFolder> folders;
+  const auto [found, is_new] = folders.try_emplace(model);
+  const TemporaryFolder& folder = found->second;
+  if (!is_new) return folder;
+  const Experiment experiment = long_experiment_of({}, model);
+  for (size_t i = 0; i < kBefore; ++i) {
+    const PhaseConfig& config = experiment.phases[i];
+    Phase phase(experiment, config, open_data(config, experiment.seed), folder.path());
+    phase.start();
+    train_to_end(phase, [] {});
+    phase.network().save(folder / (config.name + ".safetensors"));
+  }
+  return folder;
+}
+
+double top1_percent_of(Network& network, const PhaseConfig& config, uint64_t seed) {
+  constexpr int64_t kImages = 2000;
+  std::vector<int64_t> first(kImages);
+  std::iota(first.begin(), first.end(), 0);
+  Loader loader(open_data(config, seed).test, first, {.batch_size = 100});
+  return evaluate(network, loader).top1_percent;
+}
+
 }  // namespace
+
+LongRun train_for_long(const MethodPlan& plan, TinyModel model) {
+  const TemporaryFolder folder;
+  const Experiment experiment = long_experiment_of(plan, model);
+  set_num_threads(experiment.threads);
+  for (size_t i = 0; i < kBefore; ++i) {
+    const std::string file = experiment.phases[i].name + ".safetensors";
+    std::filesystem::copy(trained_before(model) / file, folder / file);
+  }
+  LongRun result;
+  const auto macs_before =
+      static_cast<double>(Graph(*Network::load(folder / "dense.safetensors")).macs());
+  for (size_t i = 0; i < plan.size(); ++i) {
+    const PhaseConfig& config = experiment.phases[kBefore + i];
+    CAPTURE(config.name);
+    Phase phase(experiment, config, open_data(config, experiment.seed), folder.path());
+    phase.start();
+    // train_to_end asks so often whether to save: once it is.
+    const int64_t saves = phase.steps() + config.epochs - 1;
+    const int64_t wanted =
+        Random(experiment.seed, config.name, text_of(plan)).permutation(saves, /*step=*/0).front();
+    NamedTensors checkpoint;
+    int64_t save = 0;
+    train_to_end(phase, [&] {
+      if (save++ == wanted) checkpoint = copy_of(phase);
+    });
+    const std::string file = config.name + ".safetensors";
+    phase.network().save(folder / file);
+    CHECK(phase.state().masked_compact_max_rel <= 1e-5);
+    CHECK(phase.network().hooks().empty());
+    check_resumed(experiment, phase, checkpoint, folder);
+    ++result.resumed;
+    for (const std::string& method : plan[i]) check_result_of(method, phase.network());
+    check_files(phase.network(), folder, file);
+    result.masked_compact = std::max(result.masked_compact, phase.state().masked_compact_max_rel);
+    if (i + 1 < plan.size()) continue;
+    result.top1_percent = top1_percent_of(phase.network(), config, experiment.seed);
+    result.macs_percent = 100 * static_cast<double>(Graph(phase.network()).macs()) / macs_before;
+  }
+  return result;
+}
+
+double dense_top1_percent(TinyModel model) {
+  const Experiment experiment = long_experiment_of({}, model);
+  return top1_percent_of(*Network::load(trained_before(model) / "dense.safetensors"),
+                         experiment.phases.front(), experiment.seed);
+}
+
+std::vector<std::string> long_methods(TinyModel model) {
+  std::vector<std::string> names;
+  for (const LongKnobs& knobs : kLongKnobs) {
+    if (model == TinyModel::kCnn ? knobs.cnn : knobs.vit) names.emplace_back(knobs.method);
+  }
+  return names;
+}
+
+const std::vector<Combination>& combinations() {
+  static const std::vector<Combination> all = {
+      {TinyModel::kCnn, {{"l1_filters", "magnitude", "kd"}}},
+      {TinyModel::kCnn, {{"l1_filters", "dns", "dkd"}}},
+      {TinyModel::kCnn, {{"ssl", "magnitude", "takd"}}},
+      {TinyModel::kCnn, {{"sfp", "l1_filters", "kd"}}},
+      {TinyModel::kCnn, {{"sfp", "ssl", "fitnets"}}},
+      {TinyModel::kCnn, {{"l1_filters", "ssl", "dkd"}}},
+      {TinyModel::kCnn, {{"ssl"}, {"magnitude", "kd"}}},
+      {TinyModel::kCnn, {{"l1_filters", "kd"}, {"dns"}}},
+      {TinyModel::kCnn, {{"fitnets"}, {"sfp"}, {"magnitude"}}},
+      {TinyModel::kVit, {{"dynamicvit", "magnitude", "kd"}}},
+      {TinyModel::kVit, {{"dynamicvit", "dns", "dkd"}}},
+      {TinyModel::kVit, {{"fitnets"}, {"dynamicvit"}, {"magnitude"}}},
+      // Pruned, quantized and distilled.
+      {TinyModel::kCnn, {{"l1_filters", "minmax", "kd"}}},
+      {TinyModel::kCnn, {{"ssl", "lsq", "dkd"}}},
+      {TinyModel::kCnn, {{"magnitude", "ttq", "takd"}}},
+      {TinyModel::kCnn, {{"sfp"}, {"minmax", "kd"}}},
+      {TinyModel::kCnn, {{"l1_filters"}, {"dorefa", "fitnets"}}},
+      {TinyModel::kCnn, {{"l1_filters", "kd"}, {"lsq"}}},
+      {TinyModel::kVit, {{"vtp"}, {"tome"}, {"minmax"}}},
+      {TinyModel::kVit, {{"vtp", "minmax", "kd"}}},
+      {TinyModel::kVit, {{"tome", "lsq", "dkd"}}},
+      {TinyModel::kVit, {{"dynamicvit", "ttq", "kd"}}},
+      // Four.
+      {TinyModel::kVit, {{"vtp"}, {"dynamicvit", "kd"}, {"minmax"}}},
+      {TinyModel::kCnn, {{"l1_filters", "magnitude", "minmax", "kd"}}},
+      {TinyModel::kCnn, {{"l1_filters", "ssl", "magnitude", "kd"}}},
+      {TinyModel::kCnn, {{"kd"}, {"l1_filters"}, {"ssl"}, {"dns"}}},
+      {TinyModel::kVit, {{"kd"}, {"magnitude"}, {"dynamicvit", "dkd"}}},
+  };
+  return all;
+}
 
 TinyKnobs::TinyKnobs(const std::string& method, std::optional<std::string> cnn,
                      std::optional<std::string> vit) {
@@ -266,13 +480,22 @@ std::vector<std::string> dry_run_of(const MethodPlan& plan, TinyModel model) {
   return dry_run(experiment_of(plan, model));
 }
 
-std::string refusal_of(const MethodPlan& plan, TinyModel model) {
+namespace {
+std::string refusal_of(const Experiment& experiment) {
   try {
-    dry_run_of(plan, model);
+    dry_run(experiment);
     return "";
   } catch (const RecipeError& error) {
     return error.what();
   }
+}
+}  // namespace
+
+std::string refusal_of(const MethodPlan& plan, TinyModel model) {
+  return refusal_of(experiment_of(plan, model));
+}
+std::string long_refusal_of(const MethodPlan& plan, TinyModel model) {
+  return refusal_of(long_experiment_of(plan, model));
 }
 
 }  // namespace vtrain

@@ -40,6 +40,29 @@ std::map<std::string, std::vector<double>> check_plan(const MethodPlan& plan, Ti
 /// The same without resumed runs, files and ONNX.
 std::map<std::string, std::vector<double>> train_plan(const MethodPlan& plan, TinyModel model);
 
+/// A plan of the sixteen methods of kLongKnobs (composition.cpp) trained for real: phases of two
+/// epochs over 2,000 images of Fashion-MNIST from a network that was trained before, and checked as
+/// check_plan does, in every phase, but for resuming at one random step of each only. For
+/// `./dev test --full`.
+struct LongRun {
+  double top1_percent = 0;  // of 2,000 images of the test split, after the last phase
+  double macs_percent = 0;  // of those of the network it began with
+  double masked_compact = 0;
+  int64_t resumed = 0;  // runs that were stopped and gone on with
+};
+LongRun train_for_long(const MethodPlan& plan, TinyModel model);
+/// What the networks that they start from make of the same images.
+double dense_top1_percent(TinyModel model);
+/// Those with knobs for such a network.
+std::vector<std::string> long_methods(TinyModel model);
+std::string long_refusal_of(const MethodPlan& plan, TinyModel model);  // as refusal_of
+/// Plans of three methods and more that shall work.
+struct Combination {
+  TinyModel model;
+  MethodPlan plan;
+};
+const std::vector<Combination>& combinations();
+
 /// What a whole run, report and all, prints; its pair is the last two phases.
 std::string output_of(const MethodPlan& plan, TinyModel model);
 /// What the dry run prints.

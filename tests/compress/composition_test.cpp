@@ -156,45 +156,8 @@ TEST_CASE("composition: every method works behind every other on a transformer")
   check_pairs_in_turn(TinyModel::kVit);
 }
 
-/// More than two at once. Lines with quantizers go here when there are any.
-struct Combination {
-  TinyModel model;
-  MethodPlan plan;
-};
-const Combination kCombinations[] = {
-    {TinyModel::kCnn, {{"l1_filters", "magnitude", "kd"}}},
-    {TinyModel::kCnn, {{"l1_filters", "dns", "dkd"}}},
-    {TinyModel::kCnn, {{"ssl", "magnitude", "takd"}}},
-    {TinyModel::kCnn, {{"sfp", "l1_filters", "kd"}}},
-    {TinyModel::kCnn, {{"sfp", "ssl", "fitnets"}}},
-    {TinyModel::kCnn, {{"l1_filters", "ssl", "dkd"}}},
-    {TinyModel::kCnn, {{"ssl"}, {"magnitude", "kd"}}},
-    {TinyModel::kCnn, {{"l1_filters", "kd"}, {"dns"}}},
-    {TinyModel::kCnn, {{"fitnets"}, {"sfp"}, {"magnitude"}}},
-    {TinyModel::kVit, {{"dynamicvit", "magnitude", "kd"}}},
-    {TinyModel::kVit, {{"dynamicvit", "dns", "dkd"}}},
-    {TinyModel::kVit, {{"fitnets"}, {"dynamicvit"}, {"magnitude"}}},
-    // Pruned, quantized and distilled.
-    {TinyModel::kCnn, {{"l1_filters", "minmax", "kd"}}},
-    {TinyModel::kCnn, {{"ssl", "lsq", "dkd"}}},
-    {TinyModel::kCnn, {{"magnitude", "ttq", "takd"}}},
-    {TinyModel::kCnn, {{"sfp"}, {"minmax", "kd"}}},
-    {TinyModel::kCnn, {{"l1_filters"}, {"dorefa", "fitnets"}}},
-    {TinyModel::kCnn, {{"l1_filters", "kd"}, {"lsq"}}},
-    {TinyModel::kVit, {{"vtp"}, {"tome"}, {"minmax"}}},
-    {TinyModel::kVit, {{"vtp", "minmax", "kd"}}},
-    {TinyModel::kVit, {{"tome", "lsq", "dkd"}}},
-    {TinyModel::kVit, {{"dynamicvit", "ttq", "kd"}}},
-    // Four.
-    {TinyModel::kVit, {{"vtp"}, {"dynamicvit", "kd"}, {"minmax"}}},
-    {TinyModel::kCnn, {{"l1_filters", "magnitude", "minmax", "kd"}}},
-    {TinyModel::kCnn, {{"l1_filters", "ssl", "magnitude", "kd"}}},
-    {TinyModel::kCnn, {{"kd"}, {"l1_filters"}, {"ssl"}, {"dns"}}},
-    {TinyModel::kVit, {{"kd"}, {"magnitude"}, {"dynamicvit", "dkd"}}},
-};
-
 TEST_CASE("composition: three and four methods work together, in one phase and in turn") {
-  for (const auto& [model, plan] : kCombinations) {
+  for (const auto& [model, plan] : combinations()) {
     CAPTURE(text_of(plan));
     REQUIRE(refusal_of(plan, model) == "");
     check_plan(plan, model);
