@@ -113,8 +113,8 @@ class Adversarial final : public Method {
  private:
   /// Taps both networks and puts the adapter between; what width the discriminator sees.
   int64_t attach_features(Run& run) {
-    const Feature student = feature(run.net(), "at", at_),
-                  teacher = feature(teach_->network(), "teacher_at", teacher_at_);
+    const Feature student = feature_at(run.net(), at_, place_ + ".at"),
+                  teacher = feature_at(teach_->network(), teacher_at_, place_ + ".teacher_at");
     const int64_t from = channels_of(student), to = channels_of(teacher);
     if (has_adapter_) {
       adapter_ = std::make_shared<Linear>(from, to);
@@ -128,14 +128,6 @@ class Adversarial final : public Method {
     teacher_place_ = teacher.place;
     teach_->watch(teacher_place_);
     return to;
-  }
-
-  Feature feature(Network& network, const std::string& key, const std::string& module) const {
-    try {
-      return feature_at(network, module);
-    } catch (const Error& error) {
-      throw RecipeError(str(place_, ".", key, ": ", error.what()));
-    }
   }
 
   /// Another method may cut the channels that the adapter reads.

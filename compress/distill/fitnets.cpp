@@ -76,8 +76,8 @@ class FitNets final : public Method {
     teach_ = &run.teacher(teacher_);
     if (!guided_.empty()) divide(run);
     if (!has_hint()) return;
-    const Feature from = feature(run.net(), "guided", guided_),
-                  to = feature(teach_->network(), "hint", hint_);
+    const Feature from = feature_at(run.net(), guided_, place_ + ".guided"),
+                  to = feature_at(teach_->network(), hint_, place_ + ".hint");
     if (regressor_kind_ != "none") {
       try {
         regressor_ = std::make_shared<FeatureRegressor>(
@@ -137,14 +137,6 @@ class FitNets final : public Method {
     return std::max(0.0, lambda_start_ - (lambda_start_ - lambda_end_) * share);
   }
 
-  Feature feature(Network& network, const std::string& key, const std::string& module) const {
-    try {
-      return feature_at(network, module);
-    } catch (const Error& error) {
-      throw RecipeError(str(place_, ".", key, ": ", error.what()));
-    }
-  }
-
   /// Another method may cut the channels that are learned from.
   void follow_cuts(Run& run, const Feature& from) {
     run.follow_cuts([this, &run, with = from.cut_with](const Parameter& p, int axis,
@@ -161,7 +153,7 @@ class FitNets final : public Method {
 
   /// Divides the student's parameters into what the guided module is computed from and the rest.
   void divide(Run& run) {
-    const Feature from = feature(run.net(), "guided", guided_);
+    const Feature from = feature_at(run.net(), guided_, place_ + ".guided");
     ParameterGroup below{.name = "guided", .parameters = {}};
     for (const Parameter& p : run.net().parameters()) {
       if (from.parameters.contains(p.path())) {

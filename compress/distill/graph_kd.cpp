@@ -110,17 +110,14 @@ class GraphKd final : public Method {
     std::string teacher;  // a place
   };
 
-  Feature feature(Network& network, const std::string& key, const std::string& module) const {
-    try {
-      Feature found = feature_at(network, module);
-      if (weight_ > 0 && edges_ == GraphEdges::kCosine && !found.is_rectified)
-        throw Error(str(module, " of ", network.architecture().model,
-                        " can be below 0; expected the output of a ReLU, or edges: "
-                        "absolute_cosine"));
-      return found;
-    } catch (const Error& error) {
-      throw RecipeError(str(place_, ".", key, ": ", error.what()));
-    }
+  Feature feature(Network& network, const char* key, const std::string& module) const {
+    const std::string knob = str(place_, ".", key);
+    Feature found = feature_at(network, module, knob);
+    if (weight_ > 0 && edges_ == GraphEdges::kCosine && !found.is_rectified)
+      throw RecipeError(str(knob, ": ", module, " of ", network.architecture().model,
+                            " can be below 0; expected the output of a ReLU, or edges: "
+                            "absolute_cosine"));
+    return found;
   }
 
   template <class Loss>  // Variable (const Variable& student, const Variable& teacher)

@@ -80,12 +80,13 @@ class MultiTeacher final : public Method {
       if (weights_[m] == 0) continue;
       Taught taught{.teacher = &run.teacher(teachers_[m]), .weight = weights_[m], .place = {}};
       if (beta_ > 0) {
-        taught.place = feature(taught.teacher->network(), "teacher_at", teacher_at_[m]).place;
+        taught.place =
+            feature_at(taught.teacher->network(), teacher_at_[m], place_ + ".teacher_at").place;
         taught.teacher->watch(taught.place);
       }
       taught_.push_back(taught);
     }
-    if (beta_ > 0) ranked_ = run.tap(feature(run.net(), "at", at_).place);
+    if (beta_ > 0) ranked_ = run.tap(feature_at(run.net(), at_, place_ + ".at").place);
   }
 
   void loss(Step& step) override {
@@ -105,14 +106,6 @@ class MultiTeacher final : public Method {
     double weight;
     std::string place;
   };
-
-  Feature feature(Network& network, const std::string& key, const std::string& module) const {
-    try {
-      return feature_at(network, module);
-    } catch (const Error& error) {
-      throw RecipeError(str(place_, ".", key, ": ", error.what()));
-    }
-  }
 
   /// (N, K): logits whose softened classes are the teachers' mean; those of one teacher as they
   /// are.

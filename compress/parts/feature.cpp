@@ -104,6 +104,14 @@ Feature feature_at(Network& network, const std::string& module) {
   return feature;
 }
 
+Feature feature_at(Network& network, const std::string& module, const std::string& knob) {
+  try {
+    return feature_at(network, module);
+  } catch (const Error& error) {
+    throw RecipeError(str(knob, ": ", error.what()));
+  }
+}
+
 FeatureRegressor::FeatureRegressor(const Shape& from, const Shape& to,
                                    const RegressorOptions& options)
     : conv_(from.size() > 1 ? from[1] : 0, to.size() > 1 ? to[1] : 0, shrinking(from, to)) {

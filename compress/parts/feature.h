@@ -25,6 +25,8 @@ struct Feature {
 /// The output of `module` in evaluation, without hooks. Throws Error if the network has no such
 /// module, naming the nearest, or if the module computes nothing.
 Feature feature_at(Network& network, const std::string& module);
+/// The same of a module that a knob names: throws RecipeError with `knob`, its place, in front.
+Feature feature_at(Network& network, const std::string& module, const std::string& knob);
 
 struct RegressorOptions {
   bool has_batch_norm = true;

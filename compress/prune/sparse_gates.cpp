@@ -22,20 +22,13 @@
 #include "autograd/arithmetic.h"
 #include "compress/parts/batch_norm_statistics.h"
 #include "compress/parts/sparsity_report.h"
+#include "compress/parts/weight_companions.h"
 #include "compress/registry.h"
 #include "tensor/ops/binary.h"
 #include "tensor/ops/unary.h"
 
 namespace vtrain {
 namespace {
-
-/// A gate for every weight, in its shape: trained beside it.
-class WeightGates final : public Module {
- public:
-  Parameter add_for(const Parameter& weight) {
-    return add(weight.path(), Parameter(weight.value().shape(), Init::ones()));
-  }
-};
 
 struct GatedLayer {
   Parameter weight, gates;
@@ -83,22 +76,15 @@ class SparseGates final : public Method {
 
   void attach(Run& run) override {
     weights_ = prunable_weights(run.net(), choice_, key_);
-    gates_ = std::make_shared<WeightGates>();
-    for (const PrunableWeight& w : weights_)
-      layers_.push_back({.weight = w.weight,
-                         .gates = gates_->add_for(w.weight),
-                         .draws = run.random("draw." + w.layer)});
-    run.add_module("gates", gates_);
-    for (Parameter p : gates_->parameters()) p.set(full(p.value().shape(), gate_init_));
+    const auto gates = add_weight_companions(run, "gates", parameters_of(weights_), gate_init_);
+    for (size_t i = 0; i < weights_.size(); ++i)
+      layers_.push_back({.weight = weights_[i].weight,
+                         .gates = (*gates)[i],
+                         .draws = run.random("draw." + weights_[i].layer)});
     run.add_group({.name = "gates",
-                   .parameters = gates_->parameters(),
+                   .parameters = gates->parameters(),
                    .lr_scale = gate_lr_mult_,
                    .weight_decay = 0});
-    run.follow_cuts([this, &run](const Parameter& p, int axis, const std::vector<int64_t>& keep) {
-      for (const GatedLayer& layer : layers_) {
-        if (p == layer.weight) run.cut(layer.gates, axis, keep);
-      }
-    });
     for (const GatedLayer& layer : layers_)
       run.transform_weight(
           layer.weight, Slot::kMask,
@@ -177,7 +163,6 @@ class SparseGates final : public Method {
   std::string key_;  // the place of the recipe's section, for errors
 
   std::vector<PrunableWeight> weights_;
-  std::shared_ptr<WeightGates> gates_;
   std::vector<GatedLayer> layers_;  // of weights_
 };
 

@@ -33,6 +33,7 @@
 #include "compress/parts/mask.h"
 #include "compress/parts/sparsity_report.h"
 #include "compress/parts/variational_noise.h"
+#include "compress/parts/weight_companions.h"
 #include "compress/registry.h"
 #include "nn/layers/conv2d.h"
 #include "nn/layers/linear.h"
@@ -41,14 +42,6 @@
 
 namespace vtrain {
 namespace {
-
-/// log sigma^2 of every weight, in its shape: trained beside it.
-class LogVariances final : public Module {
- public:
-  Parameter add_for(const Parameter& weight) {
-    return add(weight.path(), Parameter(weight.value().shape(), Init::zeros()));
-  }
-};
 
 struct NoisyLayer {
   Parameter theta, log_sigma2;
@@ -96,18 +89,13 @@ class SparseVd final : public Method {
                             " epochs of phase ", run.phase(), ", got ", kl_start_,
                             ": the divergence would never act"));
     weights_ = prunable_weights(run.net(), choice_, key_);
-    variances_ = std::make_shared<LogVariances>();
-    for (const PrunableWeight& w : weights_) add_layer(run, w);
-    run.add_module("log_sigma2", variances_);
-    for (Parameter p : variances_->parameters()) p.set(full(p.value().shape(), log_sigma2_init_));
     std::vector<Parameter> undecayed = parameters_of(weights_);
-    for (const Parameter& p : variances_->parameters()) undecayed.push_back(p);
+    const auto variances = add_weight_companions(run, "log_sigma2", undecayed, log_sigma2_init_);
+    for (size_t i = 0; i < weights_.size(); ++i) {
+      add_layer(run, weights_[i], (*variances)[i]);
+      undecayed.push_back((*variances)[i]);
+    }
     run.add_group({.name = "noisy", .parameters = undecayed, .weight_decay = 0});
-    run.follow_cuts([this, &run](const Parameter& p, int axis, const std::vector<int64_t>& keep) {
-      for (const NoisyLayer& layer : layers_) {
-        if (p == layer.theta) run.cut(layer.log_sigma2, axis, keep);
-      }
-    });
   }
 
   void loss(Step& step) override {
@@ -152,7 +140,7 @@ class SparseVd final : public Method {
  private:
   static Device run_device(Step& step) { return step.run().net().device(); }
 
-  void add_layer(Run& run, const PrunableWeight& w) {
+  void add_layer(Run& run, const PrunableWeight& w, const Parameter& log_sigma2) {
     Module& module = run.net().module(w.layer);
     const auto* const conv = dynamic_cast<const Conv2d*>(&module);
     if (conv == nullptr && dynamic_cast<const Linear*>(&module) == nullptr)
@@ -160,7 +148,7 @@ class SparseVd final : public Method {
                             ": expected a convolution or a linear layer, whose values can be "
                             "given noise; leave it out with skip"));
     const NoisyLayer layer{.theta = w.weight,
-                           .log_sigma2 = variances_->add_for(w.weight),
+                           .log_sigma2 = log_sigma2,
                            .conv = conv,
                            .noise = run.random(str("noise.", w.layer))};
     run.transform_weight(w.weight, Slot::kMask,
@@ -204,7 +192,6 @@ class SparseVd final : public Method {
   double ramp_ = 0;              // in the last step
 
   std::vector<PrunableWeight> weights_;
-  std::shared_ptr<LogVariances> variances_;
   std::vector<NoisyLayer> layers_;  // of weights_
 };
 

@@ -1,7 +1,7 @@
-// Methods together for longer: `./dev test --full` trains every pair of the sixteen that is legal, in
-// one phase and one behind the other, and every combination of more, on real images, and writes what
-// came out to compositions.md in the build folder; docs/results/ keeps it. tests/composition.h says
-// what is checked of each run.
+// Methods together for longer: `./dev test --full` trains every pair of the sixteen that is legal,
+// in one phase and one behind the other, and every combination of more, on real images, and writes
+// what came out to compositions.md in the build folder; docs/results/ keeps it. tests/composition.h
+// says what is checked of each run.
 #include <doctest/doctest.h>
 
 #include <algorithm>
@@ -58,7 +58,8 @@ void write_head(std::ofstream& table, const char* corner, const std::vector<std:
   table << line << "\n" << rule << "\n";
 }
 
-TEST_CASE("composition: pairs and more train for long on real images, and come out right (--full)") {
+TEST_CASE(
+    "composition: pairs and more train for long on real images, and come out right (--full)") {
   if (!is_full()) {
     MESSAGE("skipped: ./dev test --full runs it");
     return;
@@ -67,8 +68,8 @@ TEST_CASE("composition: pairs and more train for long on real images, and come o
   Worst worst;
   for (const TinyModel model : {TinyModel::kCnn, TinyModel::kVit}) {
     const std::vector<std::string> names = long_methods(model);
-    table << (model == TinyModel::kCnn ? "## Convolutions" : "## Transformer") << "\n\nDense: "
-          << percent(dense_top1_percent(model)) << " %.\n\n### In one phase\n\n";
+    table << (model == TinyModel::kCnn ? "## Convolutions" : "## Transformer")
+          << "\n\nDense: " << percent(dense_top1_percent(model)) << " %.\n\n### In one phase\n\n";
     write_head(table, "", names);
     for (size_t a = 0; a < names.size(); ++a) {
       table << "| " << names[a] << " |";
@@ -99,11 +100,12 @@ TEST_CASE("composition: pairs and more train for long on real images, and come o
           << std::flush;
   }
   char line[200];
-  std::snprintf(line, sizeof(line),
-                "\n%lld plans trained, %lld refused; %lld stopped runs resumed to the same bits; masked "
-                "against compact: %.1e at worst.\n",
-                static_cast<long long>(worst.plans), static_cast<long long>(worst.refused),
-                static_cast<long long>(worst.resumed), worst.masked_compact);
+  std::snprintf(
+      line, sizeof(line),
+      "\n%lld plans trained, %lld refused; %lld stopped runs resumed to the same bits; masked "
+      "against compact: %.1e at worst.\n",
+      static_cast<long long>(worst.plans), static_cast<long long>(worst.refused),
+      static_cast<long long>(worst.resumed), worst.masked_compact);
   table << line;
 }
 
