@@ -404,11 +404,12 @@ def transformers(runs, seeds):
         weights = first.weights("dense")
         start = {phase: alone(phase, weights, "dense") + [f"seed={seed}"] for phase in ("pruned", "merged", "sparse")}
         vtp_knobs = "lambda: 0.1, l1: prox, gate_lr_scale: 33, target_macs: 0.5, sparse_epochs: 2"
+        strong, half_way = vtp_knobs.replace("0.1", "0.35", 1), "phases.pruned.sched.min_lr=1.5e-4"  # where four epochs are after two
         uniform = "lambda: 0, gate_lr_scale: 0, target_macs: 0.5, sparse_epochs: 2, scope: per_layer, pick: norm"
 
-        def vtp(name, values, epochs):
+        def vtp(name, values, epochs, *more):
             return lambda: runs.train(f"{name}-{seed}", "deit_vtp", *start["pruned"], f"phases.pruned.train.epochs={epochs}",
-                                      knobs("pruned", "vtp", values))
+                                      knobs("pruned", "vtp", values), *more)
 
         def tome(name, values, epochs):
             return lambda: runs.train(f"{name}-{seed}", "deit_tome", *start["merged"], knobs("merged", "tome", values), f"phases.merged.train.epochs={epochs}")
@@ -425,6 +426,9 @@ def transformers(runs, seeds):
             "vtp, 50 % of the MACs": lambda: first,
             "random, widths of vtp": vtp("vtp_random", vtp_knobs + ", pick: random", 4),
             "uniform by norm": vtp("vtp_uniform", uniform, 4),
+            "vtp, lambda 0.35, right after the cut": vtp("vtp35_cut", strong, 2, half_way),
+            "random, widths of vtp at lambda 0.35, right after the cut": vtp("vtp35_random_cut", strong + ", pick: random", 2, half_way),
+            "vtp, lambda 0.35": vtp("vtp35", strong, 4),
             "tome r 2, no training": tome("tome2", "r: 2", 0),
             "tome r 4, no training": tome("tome4", "r: 4", 0),
             "tome r 6, no training": tome("tome6", "r: 6", 0),
@@ -446,6 +450,7 @@ def transformers(runs, seeds):
 
     each_seed(seeds, work)
     t.at_least("vtp, 50 % of the MACs, right after the cut", "random, widths of vtp, right after the cut", 5)
+    t.at_least("vtp, lambda 0.35, right after the cut", "random, widths of vtp at lambda 0.35, right after the cut", 5)
     t.at_least("vtp, 50 % of the MACs", "random, widths of vtp", 0)
     t.at_least("vtp, 50 % of the MACs", "uniform by norm", -0.5)
     t.at_least("vtp: neurons cut, %", "vtp: channels of heads cut, %", 0)
