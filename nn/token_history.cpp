@@ -70,8 +70,8 @@ TokensBehind behind(const Tokens& t, int64_t block) {
 
 TokenHistory token_history(Network& network, const Tensor& images, int64_t first_sample) {
   if (!network.has_module("blocks.0") || !network.has_module("patch_embed.proj"))
-    throw RecipeError(str("expected a vision transformer, got ", network.architecture().model,
-                          ", which has no blocks of tokens"));
+    throw RecipeError(str(network.architecture().model,
+                          ": expected a vision transformer: this network has no blocks of tokens"));
   TokenHistory history;
   history.patch_size = network.parameter("patch_embed.proj.weight").value().dim(2);
   history.side = network.architecture().options.image_size / history.patch_size;
