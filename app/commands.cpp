@@ -497,8 +497,9 @@ int run_command(int argc, char** argv) {
   VizArguments drawn;
   TestData drawn_data;
   viz_app->add_option("weights", drawn.weights, "a weights file")->required();
-  viz_app->add_option("images", drawn.images,
-                      "files of images; data:N is image N of the test split, from 0")
+  viz_app
+      ->add_option("images", drawn.images,
+                   "files of images; data:N is image N of the test split, from 0")
       ->required();
   viz_app->add_option("--out", drawn.out, "the folder to write")->capture_default_str();
   drawn_data.add_to(*viz_app);

@@ -9,9 +9,9 @@
 #include "app/network_input.h"
 #include "compress/deploy/int8_file.h"
 #include "compress/deploy/packed_file.h"
+#include "data/dataset.h"
 #include "data/decode.h"
 #include "data/encode_png.h"
-#include "data/encoded_dataset.h"
 #include "data/read_file.h"
 #include "data/transforms.h"
 #include "nn/token_history.h"
@@ -23,10 +23,9 @@ namespace {
 
 /// An image as it was asked for.
 struct AskedImage {
-  std::string name;               // in names of files
-  Image pixels;                   // as it is kept, in the network's channels
-  std::vector<double> mean, std;  // where the weights do not say: what `vtrain eval` would take
-  int64_t first_sample = 0;       // its number in its split, as in Pass
+  std::string name;          // in names of files
+  Image pixels;              // as it is kept, in the network's channels
+  int64_t first_sample = 0;  // its number in its split, as in Pass
 };
 
 constexpr std::string_view kFromData = "data:";
@@ -39,11 +38,7 @@ AskedImage image_of_data(const std::string& asked, const Dataset& data) {
   if (!is_number || number < 0 || number >= data.size())
     throw RecipeError(str(asked, ": expected data:N with N in 0..", data.size() - 1,
                           ", an image of the test split of ", data.name()));
-  AskedImage image{.name = str(data.name(), '_', number),
-                   .pixels = {},
-                   .mean = data.default_mean(),
-                   .std = data.default_std(),
-                   .first_sample = number};
+  AskedImage image{.name = str(data.name(), '_', number), .pixels = {}, .first_sample = number};
   if (data.is_encoded()) {
     EncodedImage file;
     data.encoded(number, file);
@@ -57,15 +52,8 @@ AskedImage image_of_data(const std::string& asked, const Dataset& data) {
 
 AskedImage image_of_file(const std::string& path, int64_t channels) {
   const std::vector<uint8_t> bytes = read_file(path);
-  AskedImage image{.name = std::filesystem::path(path).stem().string(),
-                   .pixels = decode_image(bytes, {.path = path, .channels = channels}),
-                   .mean = {},
-                   .std = {}};
-  if (channels == 3) {
-    image.mean = kImageNetMean;
-    image.std = kImageNetStd;
-  }
-  return image;
+  return {.name = std::filesystem::path(path).stem().string(),
+          .pixels = decode_image(bytes, {.path = path, .channels = channels})};
 }
 
 /// In the size of the network's inputs.
@@ -79,11 +67,10 @@ Image as_input(const Image& image, const Network& network) {
 }
 
 /// (1, C, H, W) f32 in channels last.
-Tensor normalised(const Image& pixels, const std::vector<double>& mean,
-                  const std::vector<double>& std) {
+Tensor normalised(const Image& pixels, const Preprocessing& as) {
   const ImageSize& size = pixels.size;
   std::vector<float> hwc(static_cast<size_t>(size.numel()));
-  Normalize(size.channels, mean, std).apply(pixels.pixels.data(), size, {}, hwc.data());
+  Normalize(size.channels, as.mean, as.std).apply(pixels.pixels.data(), size, {}, hwc.data());
   std::vector<double> chw;
   for (int64_t c = 0; c < size.channels; ++c) {
     for (int64_t i = c; i < size.numel(); i += size.channels)
@@ -98,17 +85,10 @@ struct DrawnImage {
   PatchFates fates;
 };
 
-DrawnImage follow_patches(const AskedImage& asked, Network& network, const std::string& weights) {
-  const Preprocessing& p = network.preprocessing;
-  const std::vector<double>&mean = p.mean.empty() ? asked.mean : p.mean,
-        &std = p.std.empty() ? asked.std : p.std;
-  if (mean.empty() || std.empty())
-    throw RecipeError(
-        str(weights, ": does not say how its images are normalised; expected data:N, whose data "
-                     "set does"));
+DrawnImage follow_patches(const AskedImage& asked, Network& network) {
   DrawnImage drawn{.name = asked.name, .input = as_input(asked.pixels, network), .fates = {}};
-  drawn.fates = patch_fates(
-      token_history(network, normalised(drawn.input, mean, std), asked.first_sample), 0);
+  const Tensor image = normalised(drawn.input, network.preprocessing);
+  drawn.fates = patch_fates(token_history(network, image, asked.first_sample), 0);
   return drawn;
 }
 
@@ -117,6 +97,8 @@ std::vector<DrawnImage> follow_patches(const VizArguments& arguments, Network& n
   if (channels != 1 && channels != 3)
     throw RecipeError(str(arguments.weights, ": expected a network of grey or RGB images, got ",
                           channels, " channels"));
+  if (network.preprocessing.mean.empty())
+    throw RecipeError(str(arguments.weights, ": does not say how its images are normalised"));
   std::shared_ptr<const Dataset> data;  // opened for the first image that is taken from it
   std::map<std::string, std::string> names;
   std::vector<DrawnImage> all;
@@ -132,12 +114,12 @@ std::vector<DrawnImage> follow_patches(const VizArguments& arguments, Network& n
     if (const auto [found, is_new] = names.emplace(image.name, asked); !is_new)
       throw RecipeError(str(asked, ": would be written to the file of ", found->second, ", tokens_",
                             image.name, ".png; expected images of different names"));
-    all.push_back(follow_patches(image, network, arguments.weights));
+    all.push_back(follow_patches(image, network));
     has_changes |= all.back().fates.has_changes();
   }
   if (!has_changes)
-    throw RecipeError(str(arguments.weights,
-                          ": keeps every token of these images to its end: nothing to draw"));
+    throw RecipeError(
+        str(arguments.weights, ": keeps every token of these images to its end: nothing to draw"));
   return all;
 }
 

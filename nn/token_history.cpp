@@ -61,9 +61,8 @@ TokensBehind behind(const Tokens& t, int64_t block) {
                       " patch tokens, and the patches are in others: what changed them did not "
                       "say where they went (Tokens::dest)"));
   }
-  return {.block = block,
-          .tokens = tokens,
-          .dest = from_values({samples, patches}, rows, DType::i32)};
+  return {
+      .block = block, .tokens = tokens, .dest = from_values({samples, patches}, rows, DType::i32)};
 }
 
 }  // namespace

@@ -16,8 +16,8 @@ struct TokensBehind {
 
 /// Where the patches of some images went.
 struct TokenHistory {
-  int64_t side = 0;        // of the grid of patches: P = side * side, row by row
-  int64_t patch_size = 0;  // pixels
+  int64_t side = 0;                  // of the grid of patches: P = side * side, row by row
+  int64_t patch_size = 0;            // pixels
   std::vector<TokensBehind> behind;  // block by block, those that are there
 };
 

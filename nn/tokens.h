@@ -42,8 +42,8 @@ struct Tokens {
 };
 
 /// The tokens at `index` (N, K) i32 of all tokens, special ones included; mask, bias, sizes and
-/// score go along, and their rows in `whole`; `dest` follows, unless t is a part, whose other tokens
-/// only wait.
+/// score go along, and their rows in `whole`; `dest` follows, unless t is a part, whose other
+/// tokens only wait.
 Tokens gather(const Tokens& t, const Variable& index);
 
 /// The tokens at `index` (N, K) travel alone, and t waits. Throws Error if t is such a part

@@ -15,8 +15,8 @@
 //
 // Where we differ from the authors' code: a key of zeros is like nothing instead of not a number; a
 // token alone keeps its bits; r is taken down to half of the patch tokens there are, as theirs, but
-// an r that would take all of them is refused. Heads that average over tokens are not built. What was
-// merged is said by Tokens::dest and drawn by `vtrain viz`.
+// an r that would take all of them is refused. Heads that average over tokens are not built. What
+// was merged is said by Tokens::dest and drawn by `vtrain viz`.
 #include <algorithm>
 #include <map>
 #include <memory>
