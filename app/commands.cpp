@@ -485,15 +485,17 @@ int run_command(int argc, char** argv) {
 
   CLI::App* const viz_app = app.add_subcommand(
       "viz",
-      "draw which patches of images a vision transformer keeps, drops and merges\n\n"
+      "draw which patches of images a vision transformer keeps, drops and merges\nExample: vtrain "
+      "viz runs/last/sparse.safetensors cat.jpg data:12");
+  viz_app->footer(
       "Writes a row of panels for each image, tokens_NAME.png: the image as the network gets it; "
-      "the patches that are left behind each block that drops some; the patches of every token at "
-      "the end in their mean colour, in a frame of their own, dropped ones black; the block in "
-      "which each patch left, from dark blue over green to yellow for those that stay. And "
-      "tokens.csv with the same of every patch: image,patch_row,patch_col,block_left,group, where "
-      "block_left -1 stays, and group is the lowest patch of the same token, -1 for none. "
-      "Attention maps and widths of channels are not drawn yet.\n\n"
-      "Example: vtrain viz runs/last/sparse.safetensors cat.jpg data:12 --out pictures");
+      "what is left of it behind each block that drops patches; the patches of every token at the "
+      "end in their mean colour, in a frame of their own, dropped ones black; the block in which "
+      "each patch left, from dark blue over green to yellow for those that stay.\n"
+      "And tokens.csv with the same of every patch: image,patch_row,patch_col,block_left,group. "
+      "block_left is -1 for those that stay; group is the lowest patch of the same token at the "
+      "end, -1 for dropped ones.\n"
+      "Attention maps and widths of channels are not drawn.");
   VizArguments drawn;
   TestData drawn_data;
   viz_app->add_option("weights", drawn.weights, "a weights file")->required();
