@@ -3,7 +3,6 @@
 
 #include <algorithm>
 #include <filesystem>
-#include <span>
 #include <sstream>
 
 #include "data/dataset.h"
@@ -15,10 +14,9 @@
 namespace vtrain {
 namespace {
 
-/// The weights of what `method` leaves of deit_micro, or of a ResNet.
-void save_finished(const std::string& method, const std::string& path,
-                   const std::vector<std::string>& overrides = {}) {
-  TestPhase phase("{" + method + "}", overrides);
+/// The weights of what `method` leaves of deit_micro.
+void save_finished(const std::string& method, const std::string& path) {
+  TestPhase phase("{" + method + "}");
   phase->finish();
   phase->network().save(path);
 }

@@ -2,8 +2,6 @@
 
 #include <doctest/doctest.h>
 
-#include <span>
-
 #include "data/decode.h"
 #include "tensor/error.h"
 
