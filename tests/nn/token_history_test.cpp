@@ -3,8 +3,10 @@
 #include <doctest/doctest.h>
 
 #include <algorithm>
+#include <functional>
 
 #include "autograd/shape.h"
+#include "nn/module_registry.h"
 #include "nn/pass.h"
 #include "tests/train/test_phase.h"
 
@@ -142,6 +144,16 @@ TEST_CASE("token history: a part in front of the first block is seen, its hook i
   CHECK(counts_of(token_history(later->network(), noise_images(2))) == Counts{49, 20, 20, 9, 9, 9});
 }
 
+TEST_CASE("token history: a part behind a block counts to that block") {
+  const auto network = untouched();
+  for (const int block : {2, 5}) {
+    network->set_part(
+        str("blocks.", block, ".out"),
+        make_module("tome_merge", {{"r", 4}, {"block", block}, {"metric", 3}, {"prop_attn", 1}}));
+  }
+  CHECK(counts_of(token_history(*network, noise_images(2))) == Counts{49, 49, 45, 45, 45, 41});
+}
+
 TEST_CASE("token history: looking changes no bit of the logits and leaves nothing behind") {
   const auto network = finished("tome: {r: [0, 9, 0, 5]}");
   const Tensor images = noise_images(2), before = network->logits(images);
@@ -177,21 +189,28 @@ TEST_CASE("token history: tokens that wait while others travel are not dropped")
   for (const TokensBehind& b : history.behind) CHECK(dropped_of(b) == 0);
 }
 
-TEST_CASE("token history: what shortens tokens and does not say how is named by its block") {
+TEST_CASE("token history: what changes tokens and does not say how is named by its block") {
   const auto network = untouched();
-  network->hooks().wrap_tokens(
-      "blocks.2",
-      {Slot::kStructure, "test", [](const Tokens& t, const InnerTokens& inner, const Pass&) {
-         Tokens u = t;
-         u.x = slice(t.x, 1, 0, 21);
-         return inner(u);
-       }});
-  CHECK_THROWS_WITH_AS(token_history(*network, noise_images(1)),
-                       "blocks.2: has 20 patch tokens, and the patches are in others: what changed "
-                       "them did not say where they went (Tokens::dest)",
-                       Error);
-  network->hooks().remove_owner("test");
-  CHECK(network->hooks().empty());  // its own went although it threw
+  const auto refused = [&](const std::function<Variable(const Variable&)>& change,
+                           const std::string& tokens) {
+    network->hooks().wrap_tokens(
+        "blocks.2",
+        {Slot::kStructure, "test", [&](const Tokens& t, const InnerTokens& inner, const Pass&) {
+           Tokens u = t;
+           u.x = change(t.x);
+           return inner(u);
+         }});
+    CHECK_THROWS_WITH_AS(token_history(*network, noise_images(1)),
+                         ("blocks.2: has " + tokens +
+                          " patch tokens, and the patches are in others: what changed them did not "
+                          "say where they went (Tokens::dest)")
+                             .c_str(),
+                         Error);
+    network->hooks().remove_owner("test");
+    CHECK(network->hooks().empty());  // its own went although it threw
+  };
+  refused([](const Variable& x) { return slice(x, 1, 0, 21); }, "20");
+  refused([](const Variable& x) { return concat({x, slice(x, 1, 7, 8)}, 1); }, "50");
 }
 
 TEST_CASE("token history: a network without blocks of tokens is refused by name") {
