@@ -177,7 +177,8 @@ TEST_CASE("token history: a special token more shifts nothing") {
 TEST_CASE("token history: tokens that wait while others travel are not dropped") {
   const auto network = untouched();
   const auto hang = [&](int block, WrapTokensFn apply) {
-    network->hooks().wrap_tokens(str("blocks.", block), {Slot::kStructure, "test", apply});
+    network->hooks().wrap_tokens(str("blocks.", block),
+                                 {Slot::kStructure, "test", std::move(apply)});
   };
   hang(1, [](const Tokens& t, const InnerTokens& inner, const Pass&) {
     return inner(split(t, Variable(from_values({1, 4}, {0, 5, 17, 49}, DType::i32))));
