@@ -11,7 +11,9 @@
 
 #include "app/export_int8.h"
 #include "app/method_pages.h"
+#include "app/network_input.h"
 #include "app/new_method.h"
+#include "app/viz.h"
 #include "compress/deploy/int8_file.h"
 #include "compress/deploy/onnx.h"
 #include "compress/deploy/packed_file.h"
@@ -33,7 +35,7 @@ namespace vtrain {
 namespace {
 
 constexpr const char* kVerbs[] = {"train", "eval",   "bench", "export", "check",
-                                  "list",  "import", "new",   "docs"};
+                                  "list",  "import", "viz",   "new",    "docs"};
 
 /// "recipes/deit_dynamicvit.yaml" -> "deit_dynamicvit": the name of its run folder.
 std::string stem(const std::string& path) { return std::filesystem::path(path).stem().string(); }
@@ -77,20 +79,6 @@ ExitCode check(const Experiment& experiment, bool schema) {
   return ExitCode::kDone;
 }
 
-/// The evaluation transform that the network was trained with. Weights of another program do not
-/// say: then images are resized unless they have the network's size.
-InputFormat input_of(const Network& network, const Dataset& data) {
-  const int64_t side = network.architecture().options.image_size;
-  const ImageSize own = data.image_size();
-  InputFormat input{.size = {own.channels, side, side}};
-  input.is_resized = network.preprocessing.crop_pct > 0 || own.height != side || own.width != side;
-  if (network.preprocessing.crop_pct > 0) input.crop_pct = network.preprocessing.crop_pct;
-  if (network.preprocessing.interpolation == name_of(Interpolation::kBicubic)) {
-    input.interpolation = Interpolation::kBicubic;
-  }
-  return input;
-}
-
 /// The data that a network is asked about.
 struct TestData {
   std::string name = "fashion_mnist", root;
@@ -110,15 +98,7 @@ std::unique_ptr<Loader> loader_of(const Network& network, const std::string& wei
                                   const TestData& wanted, Split split, int64_t batch_size,
                                   std::optional<int64_t> limit = {}) {
   const auto data = open_dataset(wanted.name, {.root = wanted.root, .split = split});
-  const ModelOptions& model = network.architecture().options;
-  if (data->classes() != model.num_classes) {
-    throw RecipeError(str(weights, ": computes ", model.num_classes, " classes, ", wanted.name,
-                          " has ", data->classes()));
-  }
-  if (data->image_size().channels != model.channels) {
-    throw RecipeError(str(weights, ": wants images of ", model.channels, " channels, ", wanted.name,
-                          " has ", data->image_size().channels));
-  }
+  check_fits(network, weights, *data);
   const int64_t count = std::min(limit.value_or(data->size()), data->size());
   std::vector<int64_t> chosen;
   for (int64_t i = 0; i < count; ++i) chosen.push_back(i * data->size() / count);
@@ -127,7 +107,7 @@ std::unique_ptr<Loader> loader_of(const Network& network, const std::string& wei
                                                 .workers = 1,
                                                 .mean = network.preprocessing.mean,
                                                 .std = network.preprocessing.std,
-                                                .input = input_of(network, *data)});
+                                                .input = input_of(network, data->image_size())});
 }
 
 std::unique_ptr<Loader> test_loader(const Network& network, const std::string& weights,
@@ -502,6 +482,35 @@ int run_command(int argc, char** argv) {
   import_app->add_option("--std", import_options.std, "of its inputs, per channel: R,G,B")
       ->delimiter(',');
   import_app->callback([&] { code = import_file(imported, import_options, written); });
+
+  CLI::App* const viz_app = app.add_subcommand(
+      "viz",
+      "draw which patches of images a vision transformer keeps, drops and merges\nExample: vtrain "
+      "viz runs/last/sparse.safetensors cat.jpg data:12");
+  viz_app->footer(
+      "Writes a row of panels for each image, tokens_NAME.png: the image as the network gets it; "
+      "what is left of it behind each block that drops patches; the patches of every token at the "
+      "end in their mean colour, in a frame of their own, dropped ones black; the block in which "
+      "each patch left, from dark blue over green to yellow for those that stay.\n"
+      "And tokens.csv with the same of every patch: image,patch_row,patch_col,block_left,group. "
+      "block_left is -1 for those that stay; group is the lowest patch of the same token at the "
+      "end, -1 for dropped ones.\n"
+      "Attention maps and widths of channels are not drawn.");
+  VizArguments drawn;
+  TestData drawn_data;
+  viz_app->add_option("weights", drawn.weights, "a weights file")->required();
+  viz_app
+      ->add_option("images", drawn.images,
+                   "files of images; data:N is image N of the test split, from 0")
+      ->required();
+  viz_app->add_option("--out", drawn.out, "the folder to write")->capture_default_str();
+  drawn_data.add_to(*viz_app);
+  viz_app->callback([&] {
+    if (drawn_data.threads > 0) set_num_threads(drawn_data.threads);
+    drawn.data = drawn_data.name;
+    drawn.root = drawn_data.root;
+    code = viz(drawn);
+  });
 
   CLI::App* const check_app =
       app.add_subcommand("check",

@@ -18,7 +18,50 @@ Variable gather_flat(const Variable& x, const Variable& index) {
   if (!x.defined()) return x;
   return reshape(gather_rows(reshape(x, {x.dim(0), x.dim(1), 1}), index), index.shape());
 }
+
+/// Where every row of `length` is behind a gather at index (N, K), -1: gone. (N, length) i32
+Tensor rows_behind(const Variable& index, int64_t length) {
+  const int64_t samples = index.dim(0), kept = index.dim(1);
+  const std::vector<double> from = index.value().to_vector();
+  std::vector<double> to(static_cast<size_t>(samples * length), -1);
+  for (int64_t n = 0; n < samples; ++n) {
+    for (int64_t k = 0; k < kept; ++k) {
+      const auto row = static_cast<int64_t>(from[static_cast<size_t>(n * kept + k)]);
+      if (row < 0 || row >= length)  // a device's gather need not tell
+        throw ShapeError(str("[gather] index: expected rows below ", length, ", got ", row));
+      to[static_cast<size_t>(n * length + row)] = static_cast<double>(k);
+    }
+  }
+  return from_values({samples, length}, to, DType::i32);
+}
 }  // namespace
+
+Tensor own_rows(const Tokens& t) {
+  const int64_t samples = t.x.dim(0), patches = t.length() - t.num_special;
+  std::vector<double> rows;
+  for (int64_t n = 0; n < samples; ++n) {
+    for (int64_t p = 0; p < patches; ++p) rows.push_back(static_cast<double>(t.num_special + p));
+  }
+  return from_values({samples, patches}, rows, DType::i32);
+}
+
+// On the host: it runs only where somebody wants to see where tokens come from.
+Tensor follow(const Tensor& dest, const Tensor& to) {
+  if (dest.ndim() != 2 || to.ndim() != 2 || dest.dim(0) != to.dim(0))
+    throw ShapeError(str("[follow] to ", to.shape(), ": expected (N, L) beside dest (N, P), got ",
+                         dest.shape()));
+  const int64_t patches = dest.dim(1), length = to.dim(1);
+  const std::vector<double> rows = to.to_vector();
+  std::vector<double> moved = dest.to_vector();
+  for (size_t i = 0; i < moved.size(); ++i) {
+    if (moved[i] < 0) continue;
+    const auto row = static_cast<int64_t>(moved[i]), sample = static_cast<int64_t>(i) / patches;
+    if (row >= length)
+      throw ShapeError(str("[follow] dest: expected rows below ", length, ", got ", row));
+    moved[i] = rows[static_cast<size_t>(sample * length + row)];
+  }
+  return from_values(dest.shape(), moved, DType::i32);
+}
 
 Tokens gather(const Tokens& t, const Variable& index) {
   Tokens u = t;
@@ -28,6 +71,7 @@ Tokens gather(const Tokens& t, const Variable& index) {
   u.sizes = gather_flat(t.sizes, index);
   u.score = gather_flat(t.score, index);
   if (t.index.defined()) u.index = gather(t.index, 1, index);
+  if (t.dest.defined() && !t.whole) u.dest = follow(t.dest, rows_behind(index, t.length()));
   u.attended = {};  // its rows are those before
   return u;
 }
@@ -35,6 +79,7 @@ Tokens gather(const Tokens& t, const Variable& index) {
 Tokens split(const Tokens& t, const Variable& index) {
   if (t.whole) throw Error("split: expected whole tokens, got a part, which is not put back yet");
   Tokens u = gather(t, index);
+  u.dest = t.dest;
   u.whole = std::make_shared<const Tokens>(t);
   u.index = index;
   return u;

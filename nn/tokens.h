@@ -33,12 +33,17 @@ struct Tokens {
   // While only some tokens travel, all of them as they were, and which of its rows these are:
   std::shared_ptr<const Tokens> whole = {};
   Variable index = {};  // (N, L) i32
+  /// Source map: the row that each patch's token stands in now, in `whole` while a part travels; -1
+  /// once it was dropped and nothing took it in. (N, P) i32, P patches of the image. Undefined, and
+  /// then free, unless somebody put own_rows here; pictures do, in evaluation.
+  Tensor dest = {};
 
   int64_t length() const { return x.dim(1); }
 };
 
 /// The tokens at `index` (N, K) i32 of all tokens, special ones included; mask, bias, sizes and
-/// score go along, and their rows in `whole`.
+/// score go along, and their rows in `whole`; `dest` follows, unless t is a part, whose other
+/// tokens only wait.
 Tokens gather(const Tokens& t, const Variable& index);
 
 /// The tokens at `index` (N, K) travel alone, and t waits. Throws Error if t is such a part
@@ -47,6 +52,13 @@ Tokens split(const Tokens& t, const Variable& index);
 /// All tokens again: those that travelled, with their scores, in their rows, the rest as it was.
 /// Gradients reach both. Throws Error without a split before.
 Tokens put_back(const Tokens& t);
+
+/// The source map of tokens that nothing has moved yet: patch p in row num_special + p.
+Tensor own_rows(const Tokens& t);
+/// The source map once the token of row j stands in row to[n, j], -1: nowhere.
+///   dest (N, P) i32    to (N, L) i32, with values from -1 on  ->  (N, P) i32
+/// Throws ShapeError, also for a row outside of `to`.
+Tensor follow(const Tensor& dest, const Tensor& to);
 
 /// How each head's class token, the first, weighs the tokens: softmax over keys of scale q_0 k,
 /// with the mask and the bias that attention had, no eps added. In f32 beside bf16, and no gradient

@@ -62,8 +62,10 @@ const std::vector<Door> kDoors = {
      [](const std::string& file) { return file == "data/decode_jpeg.cpp"; },
      "libjpeg is included in data/decode_jpeg.cpp only"},
     {{"stb/"},
-     [](const std::string& file) { return file == "data/decode_stb.cpp"; },
-     "stb_image is included in data/decode_stb.cpp only"},
+     [](const std::string& file) {
+       return file == "data/decode_stb.cpp" || file == "data/encode_png.cpp";
+     },
+     "stb's headers are included in data/decode_stb.cpp and data/encode_png.cpp only"},
     {{"onnx/", "google/protobuf"},
      [](const std::string& file) { return file == "compress/deploy/onnx/file.cpp"; },
      "ONNX's library is included in compress/deploy/onnx/file.cpp only"},

@@ -15,8 +15,8 @@
 //
 // Where we differ from the authors' code: a key of zeros is like nothing instead of not a number; a
 // token alone keeps its bits; r is taken down to half of the patch tokens there are, as theirs, but
-// an r that would take all of them is refused. Heads that average over tokens, and the pictures of
-// what was merged, are not built.
+// an r that would take all of them is refused. Heads that average over tokens are not built. What
+// was merged is said by Tokens::dest and drawn by `vtrain viz`.
 #include <algorithm>
 #include <map>
 #include <memory>
@@ -90,6 +90,7 @@ Tokens merged(const Tokens& t, const MergeChoice& choice, const Pass& pass) {
   u.x = merge_rows(t.x, t.sizes, to, rows);
   u.sizes = merge_sizes(t.sizes, to, rows);
   if (choice.is_proportional) u.key_bias = log(cast(u.sizes, wide_of(t.x.value().dtype())));
+  if (t.dest.defined()) u.dest = follow(t.dest, to.value());
   u.attended = {};  // its rows are those before
   return u;
 }

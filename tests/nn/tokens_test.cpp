@@ -71,6 +71,55 @@ TEST_CASE("tokens: of a part, those that are gathered come back, and the others 
   CHECK(put_back(part).x.value().to_vector() == std::vector<double>{10, 1, 2, 13});
 }
 
+using Rows = std::vector<double>;
+
+/// Two images, a special token and six patches; nobody has moved yet.
+Tokens seven_tokens() {
+  Tokens t;
+  t.x = Variable(zeros({2, 7, 1}));
+  t.num_special = 1;
+  t.dest = own_rows(t);
+  return t;
+}
+
+TEST_CASE("tokens: the source map goes through a gather, a merge and a gather") {
+  Tokens t = seven_tokens();
+  CHECK(t.dest.dtype() == DType::i32);
+  CHECK(t.dest.to_vector() == Rows{1, 2, 3, 4, 5, 6, 1, 2, 3, 4, 5, 6});
+  t = gather(t, Variable(from_values({2, 5}, {0, 2, 3, 4, 6, 0, 1, 2, 5, 6}, DType::i32)));
+  CHECK(t.dest.to_vector() == Rows{-1, 1, 2, 3, -1, 4, 1, 2, -1, -1, 3, 4});
+  // The first image's rows 1 and 3 meet, the second's 2, 3 and 4.
+  t.dest = follow(t.dest, from_values({2, 5}, {0, 1, 2, 1, 3, 0, 2, 1, 1, 1}, DType::i32));
+  CHECK(t.dest.to_vector() == Rows{-1, 1, 2, 1, -1, 3, 2, 1, -1, -1, 1, 1});
+  t.x = Variable(zeros({2, 4, 1}));
+  t = gather(t, Variable(from_values({2, 3}, {0, 1, 3, 0, 3, 1}, DType::i32)));
+  CHECK(t.dest.to_vector() == Rows{-1, 1, -1, 1, -1, 2, -1, 2, -1, -1, 2, 2});
+}
+
+TEST_CASE("tokens: without a source map nothing makes one") {
+  Tokens t = seven_tokens();
+  t.dest = {};
+  const Variable index(from_values({2, 2}, {0, 2, 0, 3}, DType::i32));
+  CHECK_FALSE(gather(t, index).dest.defined());
+  CHECK_FALSE(put_back(split(t, index)).dest.defined());
+}
+
+TEST_CASE("tokens: patches that wait while a part travels are where they were") {
+  const Tokens t = seven_tokens();
+  Tokens part = split(t, Variable(from_values({2, 3}, {0, 2, 4, 0, 1, 6}, DType::i32)));
+  CHECK(part.dest.to_vector() == t.dest.to_vector());
+  part = gather(part, Variable(from_values({2, 2}, {0, 2, 0, 1}, DType::i32)));
+  CHECK(part.dest.to_vector() == t.dest.to_vector());
+  CHECK(put_back(part).dest.to_vector() == t.dest.to_vector());
+}
+
+TEST_CASE("tokens: a source map that does not fit the tokens is refused") {
+  const Tokens t = seven_tokens();
+  CHECK_THROWS_WITH_AS(follow(t.dest, from_values({2, 6}, Rows(12, 0), DType::i32)),
+                       "[follow] dest: expected rows below 6, got 6", ShapeError);
+  CHECK_THROWS_AS(follow(t.dest, from_values({1, 7}, Rows(7, 0), DType::i32)), ShapeError);
+}
+
 // One image, two heads of one channel, three tokens; q_0 is 1 and 2.
 TEST_CASE("tokens: class attention is the softmax of the first query's products, head by head") {
   Tokens t;

@@ -117,6 +117,42 @@ TEST_CASE(
   CHECK(seen("r: 6, inflection: -0.5, match_every: 3") == Lengths{41, 41, 41, 38, 38, 38});
 }
 
+// Behind eight columns that say what is alike, every token carries a column of its own: what it is
+// made of can be read from those that are not 0.
+TEST_CASE("tome: the source map says which patches a token is the mean of") {
+  const int64_t samples = 3, length = 12, alike = 8;
+  Tokens t;
+  t.num_special = 1;
+  t.x = Variable(zeros({samples, length, alike + length}));
+  Tensor noise = t.x.value().slice(2, 0, alike), own = t.x.value().slice(2, alike, alike + length);
+  noise.copy_from(Random(5, "", "tokens").normal({samples, length, alike}, {}));
+  for (int64_t i = 0; i < length; ++i) own.slice(1, i, i + 1).slice(2, i, i + 1).fill(0.01);
+  t.dest = own_rows(t);
+  int64_t left = length;
+  for (const int64_t r : {3, 2, 2}) {
+    const auto merge = make_module("tome_merge", {{"r", static_cast<double>(r)},
+                                                  {"block", 0},
+                                                  {"metric", 3},  // the values themselves
+                                                  {"prop_attn", 1}});
+    t = (*merge)(t, Pass{});
+    left -= r;
+    REQUIRE(t.length() == left);
+    const std::vector<double> dest = t.dest.to_vector(), sizes = t.sizes.value().to_vector(),
+                              made_of = t.x.value().slice(2, alike, alike + length).to_vector();
+    std::vector<double> patches(sizes.size());
+    for (int64_t n = 0; n < samples; ++n) {
+      for (int64_t p = 0; p + 1 < length; ++p) {
+        const auto row = static_cast<int64_t>(dest[static_cast<size_t>(n * (length - 1) + p)]);
+        for (int64_t j = 0; j < left; ++j)
+          CHECK((made_of[static_cast<size_t>((n * left + j) * length + 1 + p)] != 0) == (j == row));
+        ++patches[static_cast<size_t>(n * left + row)];
+      }
+      ++patches[static_cast<size_t>(n * left)];  // the class token
+    }
+    CHECK(patches == sizes);
+  }
+}
+
 /// deit_tiny_patch16_224 with a merge of r in every block.
 Graph published(int64_t r) {
   Network network({.model = "deit_tiny_patch16_224",
