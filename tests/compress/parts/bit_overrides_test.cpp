@@ -2,6 +2,10 @@
 
 #include <doctest/doctest.h>
 
+#include <algorithm>
+#include <map>
+#include <memory>
+
 #include "compress/knobs.h"
 
 namespace vtrain {
@@ -10,8 +14,7 @@ namespace {
 std::unique_ptr<Network> resnet(const std::string& model) {
   ModelOptions options = find_model(model).usual;
   if (model == "resnet18") options.image_size = 32;
-  return std::make_unique<Network>(
-      Architecture{.model = model, .options = options, .parts = {}});
+  return std::make_unique<Network>(Architecture{.model = model, .options = options, .parts = {}});
 }
 
 /// Of a method with 4 bits for both; `entries` stand on line 2 of x.yaml.
@@ -62,8 +65,9 @@ TEST_CASE("bit overrides: a value has the bits that its readers want") {
   REQUIRE(bits.size() == targets.values.size());
   for (const QuantLayer& layer : targets.layers) {
     CAPTURE(layer.path);
-    CHECK(bits[static_cast<size_t>(layer.value)] ==
-          (layer.path == "layer2.0.conv1" ? 2 : layer.is_last ? 8 : 4));
+    CHECK(bits[static_cast<size_t>(layer.value)] == (layer.path == "layer2.0.conv1" ? 2
+                                                     : layer.is_last                ? 8
+                                                                                    : 4));
   }
 }
 
@@ -81,8 +85,8 @@ TEST_CASE("bit overrides: two layers that read one value have to want the same o
       "layer1.1.act2, and layer2.0.downsample.0, which reads with the same scale, 4; expected one "
       "number for both",
       RecipeError);
-  const std::vector<int64_t> agreed = values(
-      "layer2.0.conv1: {activation_bits: 8}, layer2.0.downsample.0: {activation_bits: 8}");
+  const std::vector<int64_t> agreed =
+      values("layer2.0.conv1: {activation_bits: 8}, layer2.0.downsample.0: {activation_bits: 8}");
   CHECK(std::ranges::count(agreed, 8) == 1);
 }
 

@@ -253,7 +253,7 @@ TEST_CASE("ttq: a run that is killed ends in the same bytes") {
       "recipes/resnet8_ttq.yaml",
       {"data.name=synthetic", "data.val=0.25", "phases.dense.train.epochs=1",
        "phases.ternary.train.epochs=2", "+phases.ternary.ema.decay=0.9"},
-      {14, 20}, {"ternary.safetensors", "ternary.packed.safetensors"});
+      {14, 20}, {"ternary.safetensors", "ternary.packed.safetensors", "ternary.quant.csv"});
 }
 
 TEST_CASE("ttq: another device gives the bits of the CPU") {
