@@ -82,7 +82,8 @@ TEST_CASE("bit overrides: two layers that read one value have to want the same o
   CHECK_THROWS_WITH_AS(
       values("layer2.0.conv1: {activation_bits: 8}"),
       "x.yaml:2: method.overrides.layer2.0.conv1.activation_bits: layer2.0.conv1 wants 8 bits of "
-      "layer1.1.act2, and layer2.0.downsample.0, which reads with the same scale, 4; expected one "
+      "layer1.1.act2/relu.0, and layer2.0.downsample.0, which reads with the same scale, 4; "
+      "expected one "
       "number for both",
       RecipeError);
   const std::vector<int64_t> agreed =
