@@ -9,6 +9,7 @@ namespace vtrain {
 namespace {
 
 constexpr const char* kAny = "*";
+constexpr const char* kEntryHelp = "a glob of layers' paths, first, or last";
 
 bool names(const std::string& glob, const QuantLayer& layer) {
   if (glob == "first") return layer.is_first;
@@ -39,7 +40,7 @@ BitOverrides::BitOverrides(Recipe& r, const std::vector<BitsKnob>& knobs) {
                                "bits of single layers in place of the method's: {\"layer3.*\": {" +
                                    knobs.front().key + ": 3}}; the last entry for a layer counts");
   for (const std::string& glob : overrides.keys()) {
-    Recipe section = overrides.section(glob, "layers, * stands for anything; first, last");
+    Recipe section = overrides.section(glob, kEntryHelp);
     if (!overrides.has(glob)) continue;  // taken back, where recipes are merged
     Entry entry{.glob = glob, .place = place_of(overrides, glob), .bits = {}, .places = {}};
     std::string keys;
@@ -62,7 +63,7 @@ BitOverrides::BitOverrides(Recipe& r, const std::vector<BitsKnob>& knobs) {
   }
   if (overrides.has(kAny)) return;
   // Any glob stands here; for who lists the knobs.
-  Recipe any = overrides.section(kAny, "layers by a glob of paths; first, last");
+  Recipe any = overrides.section(kAny, kEntryHelp);
   for (const BitsKnob& knob : knobs)
     any.maybe_integer(
         knob.key, in(static_cast<double>(knob.fewest), static_cast<double>(knob.most)), knob.help);
