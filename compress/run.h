@@ -103,6 +103,10 @@ class Run {
   virtual void log(std::string_view name, double value) = 0;
   /// A row of the final report.
   virtual void report(std::string_view row, std::string_view text) = 0;
+  /// In finish: rows of a table in the run folder, "<phase>.<name>.csv"; those of methods that name
+  /// the same table follow one another. Throws Error where their columns differ.
+  virtual void table(std::string_view name, const std::vector<std::string>& columns,
+                     const std::vector<std::vector<std::string>>& rows) = 0;
 };
 
 }  // namespace vtrain

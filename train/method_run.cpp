@@ -172,4 +172,14 @@ void MethodRun::report(std::string_view row, std::string_view text) {
   state_.report.emplace_back(row, text);
 }
 
+void MethodRun::table(std::string_view name, const std::vector<std::string>& columns,
+                      const std::vector<std::vector<std::string>>& rows) {
+  std::vector<std::vector<std::string>>& table = state_.tables[std::string(name)];
+  if (table.empty()) table.push_back(columns);
+  const auto is_short = [&](const auto& row) { return row.size() != columns.size(); };
+  if (table.front() != columns || std::ranges::any_of(rows, is_short))
+    throw Error(str("method ", method_, ": table ", name, ": its columns are not those it has"));
+  table.insert(table.end(), rows.begin(), rows.end());
+}
+
 }  // namespace vtrain

@@ -38,6 +38,8 @@ struct PhaseState {
   /// What methods left to be deployed on integers, by their names.
   std::map<std::string, std::pair<Quantization, Int8Record>> integers = {};
   std::vector<PackedWeight> packed = {};  // what methods left to be saved in few bits
+  /// Tables for the run folder by their names; the first row is the columns.
+  std::map<std::string, std::vector<std::vector<std::string>>> tables = {};
   double masked_compact_max_rel = 0;
 
   /// Network and helper parameters, in a fixed order.
@@ -87,6 +89,8 @@ class MethodRun final : public Run {
   void pack(const std::vector<PackedWeight>& weights) override;
   void log(std::string_view name, double value) override;
   void report(std::string_view row, std::string_view text) override;
+  void table(std::string_view name, const std::vector<std::string>& columns,
+             const std::vector<std::vector<std::string>>& rows) override;
 
   /// Some of its hooks round: it finishes behind the methods that do not, which may change the
   /// structure.

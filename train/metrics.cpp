@@ -49,11 +49,7 @@ struct JsonValue {
   }
 };
 
-std::string header_of(const std::vector<std::string>& columns) {
-  std::vector<std::string> cells;
-  std::transform(columns.begin(), columns.end(), std::back_inserter(cells), csv_text);
-  return csv_line(cells);
-}
+std::string header_of(const std::vector<std::string>& columns) { return csv_of({columns}); }
 
 /// Is this line a whole row of a step before `step`?
 bool is_before(std::string_view line, int64_t step) {
@@ -64,6 +60,16 @@ bool is_before(std::string_view line, int64_t step) {
 }
 
 }  // namespace
+
+std::string csv_of(const std::vector<std::vector<std::string>>& rows) {
+  std::string text;
+  for (const std::vector<std::string>& row : rows) {
+    std::vector<std::string> cells;
+    std::transform(row.begin(), row.end(), std::back_inserter(cells), csv_text);
+    text += csv_line(cells);
+  }
+  return text;
+}
 
 EpochMetrics::EpochMetrics(std::filesystem::path file, std::vector<std::string> columns)
     : file_(std::move(file)), columns_(std::move(columns)), text_(header_of(columns_)) {}

@@ -15,6 +15,9 @@ namespace vtrain {
 using MetricValue = std::variant<std::monostate, int64_t, double, std::string>;
 using Metrics = std::vector<std::pair<std::string, MetricValue>>;
 
+/// Rows as CSV: cells are quoted where it needs that (RFC 4180), every line ends in a newline.
+std::string csv_of(const std::vector<std::vector<std::string>>& rows);
+
 /// metrics.csv: a row per epoch. It holds no times, rates or memory, so a run that was killed and
 /// resumed ends in the same bytes as one that was not. All text so far is kept here and goes into
 /// checkpoints; the file is only its image.

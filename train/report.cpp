@@ -53,6 +53,11 @@ std::filesystem::path packed_file_of(const std::filesystem::path& folder,
   return folder / (phase + ".packed.safetensors");
 }
 
+std::filesystem::path table_file_of(const std::filesystem::path& folder, const std::string& phase,
+                                    const std::string& table) {
+  return folder / str(phase, '.', table, ".csv");
+}
+
 Runner runner_of(Network& network, const Tensor& images) {
   Runner runner{.run = [&network](const Tensor& x) { return network.logits(x); },
                 .executor = "eager",

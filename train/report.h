@@ -44,6 +44,9 @@ struct Report {
 /// weights in reals.
 std::filesystem::path int8_file_of(const std::filesystem::path& folder, const std::string& phase);
 std::filesystem::path packed_file_of(const std::filesystem::path& folder, const std::string& phase);
+/// Where a table of the phase's methods lies (Run::table).
+std::filesystem::path table_file_of(const std::filesystem::path& folder, const std::string& phase,
+                                    const std::string& table);
 
 /// Loads what the phases left in `folder`, the smallest file of each, deploys it, evaluates
 /// and measures the deployed networks, the pair in turn in this process, and compares. Each

@@ -12,6 +12,7 @@
 #include <set>
 
 #include "nn/graph.h"
+#include "tensor/atomic_file.h"
 #include "tensor/device_memory.h"
 #include "tensor/parallel.h"
 #include "train/checkpoint.h"
@@ -235,6 +236,9 @@ void Trainer::finish_phase(Phase& phase) {
   }
   if (const auto& packed = phase.state().packed; !packed.empty())
     save_packed(packed_file_of(folder_, phase.config().name).string(), phase.network(), packed);
+  for (const auto& [table, rows] : phase.state().tables)
+    write_file_atomically(table_file_of(folder_, phase.config().name, table).string(),
+                          csv_of(rows));
   PhaseNotes& notes = notes_[phase.config().name];
   const auto before = notes_.find(phase.config().from);
   notes.kind = kind_of(phase.config(), before == notes_.end() ? "" : before->second.kind);

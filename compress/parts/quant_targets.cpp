@@ -165,6 +165,12 @@ QuantChoice read_quant_choice(Recipe& r, const std::vector<std::string>& skip) {
   return choice;
 }
 
+size_t QuantTargets::value_index(const std::string& name, const std::string& key) const {
+  const auto found = std::ranges::find(values, name, &QuantValue::name);
+  if (found == values.end()) throw Error(str(key, ": ", name, ": was not rounded in training"));
+  return static_cast<size_t>(found - values.begin());
+}
+
 BatchNormConstants NormBehind::constants() const {
   const auto host = [](const Parameter& p) { return p.value().to(Device{}); };
   return {
@@ -193,6 +199,7 @@ QuantTargets quant_targets(Network& network, const QuantChoice& choice, const st
   QuantTargets targets{.layers = {}, .values = std::move(all.values)};
   std::set<const void*> seen;  // a module that runs twice has one weight
   for (QuantLayer& layer : all.layers) {
+    targets.readers.push_back({.layer = layer.path, .value = layer.value});
     if (seen.insert(layer.weight.id()).second) targets.layers.push_back(std::move(layer));
   }
   return targets;

@@ -48,10 +48,21 @@ struct QuantValue {
   std::vector<std::string> watched = {};  // one place for each value, in the order of computation
 };
 
+/// A layer and what it reads.
+struct QuantReader {
+  std::string layer;
+  int value = -1;  // of QuantTargets::values
+};
+
 /// What of a network is rounded: the same layers, places and groups that a plan on integers has.
 struct QuantTargets {
   std::vector<QuantLayer> layers;  // in order of computation, one for each weight
   std::vector<QuantValue> values;
+  std::vector<QuantReader> readers = {};  // every use of a layer, also of one that runs twice
+
+  /// Of `values`. Throws Error for one that there is not, `key` being the place of the method's
+  /// section.
+  size_t value_index(const std::string& name, const std::string& key) const;
 };
 
 /// `key` is the place of the method's section, for errors. Throws RecipeError for a glob that

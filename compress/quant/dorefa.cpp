@@ -26,14 +26,14 @@
 
 #include "compress/deploy/int8_file.h"
 #include "compress/deploy/packed_file.h"
+#include "compress/parts/bit_overrides.h"
 #include "compress/parts/quant_targets.h"
 #include "compress/parts/rounded_gradient.h"
+#include "compress/parts/rounding_report.h"
 #include "compress/registry.h"
 
 namespace vtrain {
 namespace {
-
-constexpr int64_t kReal = 32;  // bits
 
 double levels_of(int64_t bits) { return static_cast<double>((int64_t{1} << bits) - 1); }
 
@@ -71,56 +71,78 @@ class DoReFa final : public Method {
  public:
   explicit DoReFa(Recipe& r)
       : choice_(read_quant_choice(r, {"first", "last"})),
-        weight_bits_(r.integer("weight_bits", 1, in(1, kReal), "of weights, 1 to 7; 32: real")),
-        activation_bits_(r.integer("activation_bits", 2, in(1, kReal),
+        weight_bits_(r.integer("weight_bits", 1, in(1, kRealBits), "of weights, 1 to 7; 32: real")),
+        activation_bits_(r.integer("activation_bits", 2, in(1, kRealBits),
                                    "of values between layers, 1 to 8; 32: real")),
-        gradient_bits_(r.integer("gradient_bits", kReal, in(2, kReal),
+        gradient_bits_(r.integer("gradient_bits", kRealBits, in(2, kRealBits),
                                  "of the gradients of layers' outputs, 2 to 8; 32: real")),
+        overrides_(r, {{.key = kWeightBits,
+                        .own = weight_bits_,
+                        .fewest = 1,
+                        .most = 7,
+                        .help = "of weights"},
+                       {.key = kActivationBits,
+                        .own = activation_bits_,
+                        .fewest = 1,
+                        .most = 8,
+                        .help = "of inputs"}}),
         detaches_max_(r.flag("detach_max", false, "no gradient through the largest weight")) {
     if (weight_bits_ == 8)
       r.fail("weight_bits", "expected 1 to 7, got 8: use minmax or lsq, whose codes are a byte");
-    if (weight_bits_ > 8 && weight_bits_ != kReal)
+    if (weight_bits_ > 8 && weight_bits_ != kRealBits)
       r.fail("weight_bits", str("expected 1 to 7, or 32 for none, got ", weight_bits_));
     for (const auto& [key, bits] : {std::pair{"activation_bits", activation_bits_},
                                     std::pair{"gradient_bits", gradient_bits_}}) {
-      if (bits > 8 && bits != kReal)
+      if (bits > 8 && bits != kRealBits)
         r.fail(key, str("expected at most 8, or 32 for none, got ", bits));
     }
-    if (weight_bits_ == kReal && activation_bits_ != kReal)
+    if (weight_bits_ == kRealBits && activation_bits_ != kRealBits)
       r.fail("activation_bits",
              "expected 32 beside weights of 32 bits: integers multiply codes with codes");
-    if (r.has("detach_max") && (weight_bits_ == 1 || weight_bits_ == kReal))
+    const bool has_max = weight_bits_ > 1 || overrides_.most(kWeightBits, weight_bits_) > 1;
+    if (r.has("detach_max") && (!has_max || weight_bits_ == kRealBits))
       r.fail("detach_max", str("has no effect on weights of ", weight_bits_, " bits"));
     key_ = str(r.where("layers"), ": ", r.address());
   }
 
+  void state(Archive& archive) override { report_.state(archive); }
+
   void attach(Run& run) override {
     targets_ = quant_targets(run.net(), choice_, key_);
+    overrides_.match(targets_);
     refuse_masks(run);
     for (const QuantLayer& layer : targets_.layers) {
-      if (weight_bits_ != kReal)
-        run.transform_weight(layer.weight, Slot::kQuantize, [this](const Variable& w, const Pass&) {
-          return rounded_weight_of(w);
-        });
-      if (gradient_bits_ != kReal) attach_gradient(run, layer);
+      if (rounds_weights())
+        run.transform_weight(layer.weight, Slot::kQuantize,
+                             [this, bits = bits_of(layer)](const Variable& w, const Pass&) {
+                               return rounded_weight_of(w, bits);
+                             });
+      if (gradient_bits_ != kRealBits) attach_gradient(run, layer);
     }
-    if (activation_bits_ == kReal) return;
-    for (const QuantValue& value : targets_.values) {
-      const Quantizer quantizer(type_of(value));
-      for (const std::string& place : value.places)
-        run.transform_value(place, Slot::kQuantize,
-                            [quantizer](const Variable& x, const Pass&) { return quantizer(x); });
-    }
+    if (rounds_weights())
+      report_.attach(run, targets_.layers, [this](size_t i) { return weight_codes(i); });
+    if (activation_bits_ == kRealBits) return;
+    value_bits_ = overrides_.of_values(kActivationBits, targets_,
+                                       [this](size_t) { return activation_bits_; });
+    for (size_t i = 0; i < targets_.values.size(); ++i) attach_value(run, i);
   }
 
-  void start(Run& run) override { refuse_masks(run); }  // of methods that come later in the recipe
+  void start(Run& run) override {
+    refuse_masks(run);  // of methods that come later in the recipe
+    if (rounds_weights()) report_.start();
+  }
+
+  void after_update(Step& step) override {
+    if (rounds_weights()) report_.after_update(step);
+  }
 
   void finish(Run& run) override {
-    if (weight_bits_ == kReal) {
+    if (!rounds_weights()) {
       run.report("quantization", "none: gradients alone were rounded");
       return;
     }
-    if (activation_bits_ == kReal) {
+    report_.write(run, activation_bits_ == kRealBits ? std::vector<QuantValue>{} : targets_.values);
+    if (activation_bits_ == kRealBits) {
       std::vector<PackedWeight> packed;
       for (const QuantLayer& layer : targets_.layers) packed.push_back(packed_of(layer));
       run.pack(packed);
@@ -129,15 +151,26 @@ class DoReFa final : public Method {
     } else {
       deploy(run);
     }
-    run.report("quantization",
-               str(targets_.layers.size(), " layers, weights of ", weight_bits_, " bits, values ",
-                   activation_bits_ == kReal ? "in reals" : str("of ", activation_bits_, " bits")));
+    run.report(
+        "quantization",
+        str(targets_.layers.size(), " layers, weights of ", bits_text(weight_bits()), ", values ",
+            activation_bits_ == kRealBits ? "in reals" : "of " + bits_text(value_bits_)));
   }
 
  private:
+  bool rounds_weights() const { return weight_bits_ != kRealBits; }
+  int64_t bits_of(const QuantLayer& layer) const {
+    return overrides_.of(kWeightBits, layer.path, weight_bits_);
+  }
+  std::vector<int64_t> weight_bits() const {
+    std::vector<int64_t> bits;
+    for (const QuantLayer& layer : targets_.layers) bits.push_back(bits_of(layer));
+    return bits;
+  }
+
   /// A pruned weight has to stay 0.
   void refuse_masks(Run& run) const {
-    if (weight_bits_ == kReal) return;
+    if (!rounds_weights()) return;
     for (const QuantLayer& layer : targets_.layers) {
       for (const auto& hook : run.net().hooks().weight_transforms(layer.weight.path())) {
         if (hook.slot == Slot::kMask)
@@ -148,18 +181,18 @@ class DoReFa final : public Method {
     }
   }
 
-  Variable rounded_weight_of(const Variable& w) const {
+  Variable rounded_weight_of(const Variable& w, int64_t bits) const {
     const Tensor& value = w.value();
     const std::vector<double> own = value.to_vector();
-    OddCodes rounded = odd_codes(own, weight_bits_);
+    OddCodes rounded = odd_codes(own, bits);
     for (double& code : rounded.codes) code *= rounded.scale;
-    return Variable::from(
-        {.name = "dorefa_weight"},
-        from_values(value.shape(), rounded.codes, value.dtype(), value.device()), {w},
-        [own, is_binary = weight_bits_ == 1, detaches = detaches_max_](const Tensor& dy) {
-          if (is_binary) return Grads{dy};
-          return Grads{through_tanh(own, dy, detaches)};
-        });
+    return Variable::from({.name = "dorefa_weight"},
+                          from_values(value.shape(), rounded.codes, value.dtype(), value.device()),
+                          {w},
+                          [own, is_binary = bits == 1, detaches = detaches_max_](const Tensor& dy) {
+                            if (is_binary) return Grads{dy};
+                            return Grads{through_tanh(own, dy, detaches)};
+                          });
   }
 
   /// Of t / max|t|: what rounding hands on.
@@ -193,29 +226,54 @@ class DoReFa final : public Method {
                         });
   }
 
+  void attach_value(Run& run, size_t i) {
+    const QuantValue& value = targets_.values[i];
+    const QuantizedType type = type_of(value, value_bits_[i]);
+    for (const std::string& place : value.places) {
+      const bool is_watched = std::ranges::count(value.watched, place) > 0;
+      run.transform_value(
+          place, Slot::kQuantize,
+          [this, i, is_watched, type, quantizer = Quantizer(type)](const Variable& x, const Pass&) {
+            if (is_watched && report_.is_watching()) report_.watch(i, x.value(), type);
+            return quantizer(x);
+          });
+    }
+  }
+
   /// A grid of its own, whatever the values.
-  QuantizedType type_of(const QuantValue& value) const {
+  QuantizedType type_of(const QuantValue& value, int64_t bits) const {
     if (value.scheme == CodeScheme::kUnsigned) {
-      const double n = levels_of(activation_bits_);
+      const double n = levels_of(bits);
       return {.scale = static_cast<float>(1 / n),
               .range = {.low = 0, .high = static_cast<int64_t>(n)}};
     }
-    if (activation_bits_ == 1)
+    if (bits == 1)
       throw RecipeError(str(key_, ".activation_bits: ", value.name,
                             " has values of either sign; expected at least 2 bits, or its layers "
                             "in skip"));
-    const double n = levels_of(activation_bits_ - 1);
+    const double n = levels_of(bits - 1);
     return {.scale = static_cast<float>(1 / n),
             .range = {.low = -static_cast<int64_t>(n), .high = static_cast<int64_t>(n)}};
   }
 
   PackedWeight packed_of(const QuantLayer& layer) const {
     const Tensor& weight = layer.weight.value();
-    const OddCodes rounded = odd_codes(weight.to_vector(), weight_bits_);
+    const OddCodes rounded = odd_codes(weight.to_vector(), bits_of(layer));
     return {.path = layer.weight.path(),
             .codes = from_values(weight.shape(), rounded.codes, DType::i8),
             .scale = from_values({1}, {rounded.scale}),
             .scales = PackedWeight::Scales::kTensor};
+  }
+
+  WeightCodes weight_codes(size_t i) const {
+    const QuantLayer& layer = targets_.layers[i];
+    const PackedWeight packed = packed_of(layer);
+    const int64_t bits = bits_of(layer);
+    return {.reals = layer.weight.value().to(Device{}),
+            .codes = packed.codes,
+            .scales = packed.scale.to_vector(),
+            .bits = bits,
+            .clipped = bits == 1 ? std::nullopt : std::optional<int64_t>(0)};
   }
 
   void deploy(Run& run) const {
@@ -225,7 +283,9 @@ class DoReFa final : public Method {
                      const PackedWeight packed = packed_of(layer);
                      return rounded_weight(packed.codes, packed.scale, layer.norm);
                    },
-                   [this](const QuantValue& value) { return type_of(value); }),
+                   [this](const QuantValue& value) {
+                     return type_of(value, value_bits_[targets_.value_index(value.name, key_)]);
+                   }),
                {.range = "dorefa",
                 .images = run.train_samples(),
                 .skip = real_layers(Graph(run.net()), choice_, key_, &targets_)});
@@ -235,9 +295,12 @@ class DoReFa final : public Method {
 
   QuantChoice choice_;
   int64_t weight_bits_, activation_bits_, gradient_bits_;
+  BitOverrides overrides_;
   bool detaches_max_;
   std::string key_;  // the place of the recipe's section, for errors
   QuantTargets targets_;
+  std::vector<int64_t> value_bits_;  // of targets_.values; empty: they stay real
+  RoundingReport report_;
 };
 
 const Registered<DoReFa> registered("dorefa", "arXiv:1606.06160",

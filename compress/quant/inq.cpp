@@ -28,13 +28,17 @@
 #include "autograd/variable.h"
 #include "compress/deploy/packed_file.h"
 #include "compress/parts/batch_norm_statistics.h"
+#include "compress/parts/bit_overrides.h"
 #include "compress/parts/quant_targets.h"
+#include "compress/parts/rounding_report.h"
 #include "compress/registry.h"
 #include "tensor/ops/binary.h"
 #include "tensor/ops/indexing.h"
 
 namespace vtrain {
 namespace {
+
+constexpr const char* kBits = "bits";
 
 /// The largest k with 3/4 2^k <= size; exact, of a positive number.
 int exponent_of(double size) {
@@ -82,13 +86,16 @@ class FixedWeights final : public Module {
 struct IncrementalLayer {
   QuantLayer target;
   FixedWeights::Entry state;
+  int64_t bits = 5;
 };
 
 class Inq final : public Method {
  public:
   explicit Inq(Recipe& r)
       : choice_(read_quant_choice(r, {})),
-        bits_(r.integer("bits", 5, in(2, 5), "of a weight: 2^(bits - 1) + 1 levels")),
+        bits_(r.integer(kBits, 5, in(2, 5), "of a weight: 2^(bits - 1) + 1 levels")),
+        overrides_(r,
+                   {{.key = kBits, .own = bits_, .fewest = 2, .most = 5, .help = "of a weight"}}),
         portions_(r.reals("portions", {0.5, 0.75, 0.875, 1}, in_open_low(0, 1),
                           "share of each layer's weights that has its level after each stage")),
         is_random_(r.choice("partition", "magnitude", {"magnitude", "random"},
@@ -105,7 +112,10 @@ class Inq final : public Method {
     stages_key_ = str(r.where("portions"), ": ", r.address(), ".portions");
   }
 
-  void state(Archive& archive) override { archive("stage", stage_); }
+  void state(Archive& archive) override {
+    archive("stage", stage_);
+    report_.state(archive);
+  }
 
   void attach(Run& run) override {
     const int64_t needed = (stages() - 1) * epochs_per_stage_;
@@ -114,9 +124,13 @@ class Inq final : public Method {
                             " epochs apart, need at least ", needed, " epochs, phase ", run.phase(),
                             " has ", run.epochs()));
     decided_ = std::make_shared<FixedWeights>();
-    for (QuantLayer& target : quant_targets(run.net(), choice_, key_).layers) {
+    QuantTargets targets = quant_targets(run.net(), choice_, key_);
+    overrides_.match(targets);
+    report_.attach(run, targets.layers, [this](size_t i) { return weight_codes(layers_[i]); });
+    for (QuantLayer& target : targets.layers) {
       const FixedWeights::Entry state = decided_->add_for(target.weight);
-      layers_.push_back({.target = std::move(target), .state = state});
+      const int64_t bits = overrides_.of(kBits, target.path, bits_);
+      layers_.push_back({.target = std::move(target), .state = state, .bits = bits});
     }
     run.add_module("weights", decided_);
     run.follow_cuts([this](const Parameter& p, int axis, const std::vector<int64_t>& keep) {
@@ -134,15 +148,18 @@ class Inq final : public Method {
 
   void start(Run& run) override {
     for (IncrementalLayer& layer : layers_) {
-      const PowerLevels levels = PowerLevels::of(layer.target.weight.value().to_vector(), bits_);
+      const PowerLevels levels =
+          PowerLevels::of(layer.target.weight.value().to_vector(), layer.bits);
       layer.state.high.set(from_values({1}, {static_cast<double>(levels.high)}));
     }
     advance_to(run, 1);
+    report_.start();
   }
 
   void after_update(Step& step) override {
     // Decay and momentum have moved what has its level.
     for (const IncrementalLayer& layer : layers_) restore(step.run(), layer);
+    report_.after_update(step);
     if (!step.ends_epoch()) return;
     advance_to(step.run(), 1 + (step.pass().epoch + 1) / epochs_per_stage_);
     step.run().log("fixed_percent", fixed_percent());
@@ -162,12 +179,13 @@ class Inq final : public Method {
       exponents +=
           str(exponents.empty() ? "" : ", ", layer.target.path, ' ', levels.low, "..", levels.high);
     }
+    report_.write(run);
     run.pack(packed);
     const PackedSize size = packed_size(packed);
     run.report(
         "powers of two",
-        str(layers_.size(), " layers, ", size.weights, " weights in ", size.bytes,
-            " bytes with their scales, ",
+        str(layers_.size(), " layers", bits_of_all(), ", ", size.weights, " weights in ",
+            size.bytes, " bytes with their scales, ",
             static_cast<double>(std::llround(100 * size.bits_per_weight())) / 100, " bits each; ",
             std::llround(100.0 * static_cast<double>(zeros) / static_cast<double>(size.weights)),
             " % zeros"));
@@ -177,11 +195,18 @@ class Inq final : public Method {
   }
 
  private:
+  /// Where layers differ.
+  std::string bits_of_all() const {
+    if (overrides_.is_empty()) return "";
+    std::vector<int64_t> bits;
+    for (const IncrementalLayer& layer : layers_) bits.push_back(layer.bits);
+    return " of " + bits_text(bits);
+  }
   int64_t stages() const { return static_cast<int64_t>(portions_.size()); }
 
   PowerLevels levels_of(const IncrementalLayer& layer) const {
     const int high = static_cast<int>(layer.state.high.value().item());
-    return {.low = high + 1 - (1 << (bits_ - 2)), .high = high};
+    return {.low = high + 1 - (1 << (layer.bits - 2)), .high = high};
   }
 
   /// What has its level is on it, whatever a mask in front or an average has made of it; the rest
@@ -260,6 +285,21 @@ class Inq final : public Method {
     return 100 * static_cast<double>(fixed) / static_cast<double>(all);
   }
 
+  /// For the report: exponents counted from 1, with the sign of the weight, which fit a byte.
+  WeightCodes weight_codes(const IncrementalLayer& layer) const {
+    const PowerLevels levels = levels_of(layer);
+    const Tensor& weight = layer.target.weight.value();
+    std::vector<double> codes = weight.to_vector();
+    for (double& code : codes) {
+      const double level = levels.nearest(code);
+      code = level == 0 ? 0 : std::copysign(std::ilogb(level) - levels.low + 1, level);
+    }
+    return {.reals = weight.to(Device{}),
+            .codes = from_values(weight.shape(), codes, DType::i8),
+            .scales = {std::ldexp(1.0, levels.low)},
+            .bits = layer.bits};
+  }
+
   /// Codes are powers of two themselves, 1 the smallest. Levels are those of the weight as it is:
   /// another method may have set some to 0 for good, or an average moved them.
   PackedWeight packed_weight(const IncrementalLayer& layer) const {
@@ -274,6 +314,7 @@ class Inq final : public Method {
 
   QuantChoice choice_;
   int64_t bits_;
+  BitOverrides overrides_;
   std::vector<double> portions_;
   bool is_random_;
   int64_t epochs_per_stage_, bn_images_;
@@ -282,6 +323,7 @@ class Inq final : public Method {
   std::shared_ptr<FixedWeights> decided_;
   std::vector<IncrementalLayer> layers_;
   int64_t stage_ = 0;  // stages that are done
+  RoundingReport report_;
 };
 
 const Registered<Inq> registered("inq", "arXiv:1702.03044",

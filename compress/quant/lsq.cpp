@@ -23,7 +23,9 @@
 #include <memory>
 
 #include "compress/deploy/int8_file.h"
+#include "compress/parts/bit_overrides.h"
 #include "compress/parts/quant_targets.h"
+#include "compress/parts/rounding_report.h"
 #include "compress/registry.h"
 
 namespace vtrain {
@@ -52,14 +54,21 @@ class Lsq final : public Method {
         activation_bits_(r.integer("activation_bits", 4, in(2, 8), "of values between layers")),
         edge_bits_(r.integer("first_last_bits", 8, in(2, 8),
                              "of weights and inputs of the first and the last layer")),
+        overrides_(r, {{.key = kWeightBits, .own = weight_bits_, .help = "of weights"},
+                       {.key = kActivationBits, .own = activation_bits_, .help = "of inputs"}}),
         is_per_channel_(r.flag("per_channel", false, "a step for each output channel")),
         scales_gradient_(r.flag("scale_gradient", true, "times 1 / sqrt(N Qp)")),
         step_lr_(r.real("step_lr", 1, above(0), "learning rate of steps, relative to weights'")) {
     key_ = str(r.where("layers"), ": ", r.address());
   }
 
+  void state(Archive& archive) override { report_.state(archive); }
+
   void attach(Run& run) override {
     targets_ = quant_targets(run.net(), choice_, key_);
+    overrides_.match(targets_);
+    value_bits_ = overrides_.of_values(kActivationBits, targets_,
+                                       [this](size_t i) { return own_bits_of_value(i); });
     steps_ = std::make_shared<LearnedSteps>();
     for (const QuantLayer& layer : targets_.layers) {
       const int64_t scales = is_per_channel_ ? layer.weight.value().dim(0) : 1;
@@ -75,6 +84,7 @@ class Lsq final : public Method {
                    .weight_decay = 0});
     for (size_t i = 0; i < targets_.layers.size(); ++i) attach_weight(run, i);
     for (size_t i = 0; i < targets_.values.size(); ++i) attach_value(run, i);
+    report_.attach(run, targets_.layers, [this](size_t i) { return weight_codes(i); });
     if (is_per_channel_) refuse_cuts(run);
   }
 
@@ -85,10 +95,40 @@ class Lsq final : public Method {
                                           target.step.value().numel(), target.range));
     }
     start_values(run);
+    report_.start();
   }
 
+  void after_update(Step& step) override {
+    keep_steps_positive();
+    report_.after_update(step);
+  }
+
+  void finish(Run& run) override {
+    report_.write(run, targets_.values);
+    run.deploy(trained_quantization(
+                   run.net(), choice_, key_, targets_,
+                   [this](const QuantLayer& layer, const FoldedLayer&) {
+                     const LsqTarget& target = weights_[index_of(layer)];
+                     return rounded_weight(codes_of(layer, target), target.step.value(),
+                                           layer.norm);
+                   },
+                   [this](const QuantValue& value) {
+                     return type_of(targets_.value_index(value.name, key_));
+                   }),
+               {.range = "lsq",
+                .images = run.train_samples(),
+                .skip = real_layers(Graph(run.net()), choice_, key_, &targets_)});
+    for (size_t i = 0; i < targets_.layers.size(); ++i) {
+      Parameter weight = targets_.layers[i].weight;
+      weight.set(dequantize(codes_of(targets_.layers[i], weights_[i]),
+                            weights_[i].step.value().to(Device{}), weights_[i].range));
+    }
+    run.report("quantization", str(targets_.layers.size(), " layers, ", bits_of_all()));
+  }
+
+ private:
   /// A step that has crossed 0 would turn signs.
-  void after_update(Step&) override {
+  void keep_steps_positive() {
     for (const Parameter& p : steps_->parameters()) {
       std::vector<double> steps = p.value().to_vector();
       const auto is_small = [](double s) { return !(s >= kLeastStep); };
@@ -98,42 +138,41 @@ class Lsq final : public Method {
     }
   }
 
-  void finish(Run& run) override {
-    run.deploy(trained_quantization(
-                   run.net(), choice_, key_, targets_,
-                   [this](const QuantLayer& layer, const FoldedLayer&) {
-                     const LsqTarget& target = weights_[index_of(layer)];
-                     return rounded_weight(codes_of(layer, target), target.step.value(),
-                                           layer.norm);
-                   },
-                   [this](const QuantValue& value) { return type_of(value); }),
-               {.range = "lsq",
-                .images = run.train_samples(),
-                .skip = real_layers(Graph(run.net()), choice_, key_, &targets_)});
-    for (size_t i = 0; i < targets_.layers.size(); ++i) {
-      Parameter weight = targets_.layers[i].weight;
-      weight.set(dequantize(codes_of(targets_.layers[i], weights_[i]),
-                            weights_[i].step.value().to(Device{}), weights_[i].range));
-    }
-    run.report("quantization", str(targets_.layers.size(), " layers, weights of ", weight_bits_,
-                                   " bits, values of ", activation_bits_,
-                                   ", at the first and last layer of ", edge_bits_));
-  }
-
- private:
   int64_t bits_of(const QuantLayer& layer) const {
-    return layer.is_first || layer.is_last ? edge_bits_ : weight_bits_;
+    return overrides_.of(kWeightBits, layer.path,
+                         layer.is_first || layer.is_last ? edge_bits_ : weight_bits_);
   }
   static CodeRange weight_range(int64_t bits) {
     return code_range(bits == 8 ? CodeScheme::kSymmetric : CodeScheme::kFull, bits);
   }
-  CodeRange value_range(size_t i) const {
+  int64_t own_bits_of_value(size_t i) const {
     const bool is_at_edge = std::ranges::any_of(targets_.layers, [&](const QuantLayer& layer) {
       return layer.value == static_cast<int>(i) && (layer.is_first || layer.is_last);
     });
+    return is_at_edge ? edge_bits_ : activation_bits_;
+  }
+  CodeRange value_range(size_t i) const {
     const bool is_unsigned = targets_.values[i].scheme == CodeScheme::kUnsigned;
-    return code_range(is_unsigned ? CodeScheme::kUnsigned : CodeScheme::kFull,
-                      is_at_edge ? edge_bits_ : activation_bits_);
+    return code_range(is_unsigned ? CodeScheme::kUnsigned : CodeScheme::kFull, value_bits_[i]);
+  }
+  WeightCodes weight_codes(size_t i) const {
+    const QuantLayer& layer = targets_.layers[i];
+    const LsqTarget& target = weights_[i];
+    const Tensor weight = layer.weight.value().to(Device{}).contiguous(),
+                 step = target.step.value().to(Device{});
+    return {.reals = weight,
+            .codes = codes_of(layer, target),
+            .scales = step.to_vector(),
+            .bits = bits_of(layer),
+            .clipped = rounding_counts(weight, step, target.range).clipped};
+  }
+  std::string bits_of_all() const {
+    if (overrides_.is_empty())
+      return str("weights of ", weight_bits_, " bits, values of ", activation_bits_,
+                 ", at the first and last layer of ", edge_bits_);
+    std::vector<int64_t> weights;
+    for (const QuantLayer& layer : targets_.layers) weights.push_back(bits_of(layer));
+    return str("weights of ", bits_text(weights), ", values of ", bits_text(value_bits_));
   }
 
   /// `elements` share a step.
@@ -155,9 +194,13 @@ class Lsq final : public Method {
   void attach_value(Run& run, size_t i) {
     const QuantValue& value = targets_.values[i];
     for (const std::string& place : value.places) {
-      run.transform_value(place, Slot::kQuantize, [this, i](const Variable& x, const Pass& pass) {
-        return rounded(x, values_[i], x.value().numel() / x.dim(0), pass);
-      });
+      const bool is_watched = std::ranges::count(value.watched, place) > 0;
+      run.transform_value(place, Slot::kQuantize,
+                          [this, i, is_watched](const Variable& x, const Pass& pass) {
+                            if (is_watched && report_.is_watching())
+                              report_.watch(i, x.value(), type_of(i));
+                            return rounded(x, values_[i], x.value().numel() / x.dim(0), pass);
+                          });
     }
   }
 
@@ -195,16 +238,13 @@ class Lsq final : public Method {
       throw Error(str(key_, ": ", layer.path, ": was not rounded in training"));
     return static_cast<size_t>(found - targets_.layers.begin());
   }
-  QuantizedType type_of(const QuantValue& value) const {
-    const auto found = std::ranges::find(targets_.values, value.name, &QuantValue::name);
-    if (found == targets_.values.end())
-      throw Error(str(key_, ": ", value.name, ": was not rounded in training"));
-    const LsqTarget& target = values_[static_cast<size_t>(found - targets_.values.begin())];
-    return {.scale = static_cast<float>(target.step.value().item()), .range = target.range};
+  QuantizedType type_of(size_t i) const {
+    return {.scale = static_cast<float>(values_[i].step.value().item()), .range = values_[i].range};
   }
 
   QuantChoice choice_;
   int64_t weight_bits_, activation_bits_, edge_bits_;
+  BitOverrides overrides_;
   bool is_per_channel_, scales_gradient_;
   double step_lr_;
   std::string key_;  // the place of the recipe's section, for errors
@@ -212,6 +252,8 @@ class Lsq final : public Method {
   QuantTargets targets_;
   std::shared_ptr<LearnedSteps> steps_;
   std::vector<LsqTarget> weights_, values_;  // of targets_
+  std::vector<int64_t> value_bits_;          // of targets_.values
+  RoundingReport report_;
 };
 
 const Registered<Lsq> registered("lsq", "arXiv:1902.08153",

@@ -36,16 +36,16 @@
 #include "autograd/shape.h"
 #include "compress/deploy/int8_file.h"
 #include "compress/deploy/packed_file.h"
+#include "compress/parts/bit_overrides.h"
 #include "compress/parts/observed_ranges.h"
 #include "compress/parts/quant_targets.h"
+#include "compress/parts/rounding_report.h"
 #include "compress/registry.h"
 #include "nn/layers/conv2d.h"
 #include "tensor/ops/binary.h"
 
 namespace vtrain {
 namespace {
-
-constexpr int64_t kOff = 32;  // bits
 
 enum class NormForm { kUnfold, kCorrect, kFolded };
 
@@ -76,8 +76,10 @@ class MinMax final : public Method {
  public:
   explicit MinMax(Recipe& r)
       : choice_(read_quant_choice(r, {})),
-        weight_bits_(read_bits(r, "weight_bits", "of weights")),
-        activation_bits_(read_bits(r, "activation_bits", "of values between layers")),
+        weight_bits_(read_bits(r, kWeightBits, "of weights")),
+        activation_bits_(read_bits(r, kActivationBits, "of values between layers")),
+        overrides_(r, {{.key = kWeightBits, .own = weight_bits_, .help = "of weights"},
+                       {.key = kActivationBits, .own = activation_bits_, .help = "of inputs"}}),
         is_per_channel_(
             r.flag("per_channel", true, "a scale for each output channel, else for each layer")),
         weights_by_error_(r.choice("weight_range", "current", {"current", "mse"},
@@ -110,21 +112,27 @@ class MinMax final : public Method {
     key_ = str(r.where("layers"), ": ", r.address());
   }
 
+  void state(Archive& archive) override { report_.state(archive); }
+
   void attach(Run& run) override {
     const int64_t last_third = run.epochs() - run.epochs() / 3;
     freeze_bn_ = form_ == NormForm::kFolded ? 0 : freeze_bn_epoch_.value_or(last_third);
     freeze_observer_ = freeze_observer_epoch_.value_or(
         form_ == NormForm::kFolded ? freeze_bn_epoch_.value_or(last_third) : freeze_bn_);
     targets_ = quant_targets(run.net(), choice_, key_);
-    if (activation_bits_ != kOff) attach_values(run);
+    overrides_.match(targets_);
+    if (activation_bits_ != kRealBits) attach_values(run);
     for (const QuantLayer& layer : targets_.layers) attach_layer(run, layer);
+    if (rounds_weights())
+      report_.attach(run, targets_.layers, [this](size_t i) { return weight_codes(i); });
   }
 
   void start(Run& run) override {
     if (form_ == NormForm::kFolded) {
       for (const QuantLayer& layer : targets_.layers) fold(layer);
     }
-    if (activation_bits_ != kOff && calib_batches_ > 0) calibrate_values(run);
+    if (activation_bits_ != kRealBits && calib_batches_ > 0) calibrate_values(run);
+    if (rounds_weights()) report_.start();
   }
 
   void before_forward(Run&, const Pass& pass) override {
@@ -137,15 +145,20 @@ class MinMax final : public Method {
     }
   }
 
+  void after_update(Step& step) override {
+    if (rounds_weights()) report_.after_update(step);
+  }
+
   void finish(Run& run) override {
-    if (weight_bits_ == kOff && activation_bits_ == kOff) {
+    if (!rounds_weights()) {  // then values are real too
       run.report("quantization", "none: all bits are 32");
       return;
     }
-    if (activation_bits_ != kOff && !rounds_values_)
+    if (activation_bits_ != kRealBits && !rounds_values_)
       throw Error(str(key_, ": act_delay_steps: expected fewer steps than the phase has, got ",
                       act_delay_steps_.value_or(0), ": values were never rounded"));
-    if (activation_bits_ != kOff) {
+    report_.write(run, activation_bits_ == kRealBits ? std::vector<QuantValue>{} : targets_.values);
+    if (activation_bits_ != kRealBits) {
       deploy(run);
       for (const QuantLayer& layer : targets_.layers)
         Parameter(layer.weight).set(rounded(layer, layer.weight.value()).reals);
@@ -156,20 +169,29 @@ class MinMax final : public Method {
       const PackedSize size = packed_size(packed);
       run.report("packed bytes", str(size.bytes, " for ", size.weights, " weights"));
     }
-    run.report("quantization",
-               str(targets_.layers.size(), " layers, weights ", bits_text(weight_bits_),
-                   ", values ", bits_text(activation_bits_), "; ranges ", range_));
+    run.report(
+        "quantization",
+        str(targets_.layers.size(), " layers, weights of ", bits_text(weight_bits()), ", values ",
+            activation_bits_ == kRealBits ? "in reals" : "of " + bits_text(value_bits_),
+            "; ranges ", range_));
   }
 
  private:
   static int64_t read_bits(Recipe& r, const char* key, const char* what) {
-    const int64_t bits = r.integer(key, 8, in(2, kOff), str(what, ", 2 to 8; 32: not rounded"));
-    if (bits > 8 && bits != kOff)
+    const int64_t bits =
+        r.integer(key, 8, in(2, kRealBits), str(what, ", 2 to 8; 32: not rounded"));
+    if (bits > 8 && bits != kRealBits)
       r.fail(key, str("expected 2 to 8 for codes of a byte, or 32 for none, got ", bits));
     return bits;
   }
-  static std::string bits_text(int64_t bits) {
-    return bits == kOff ? "in reals" : str("of ", bits, " bits");
+  bool rounds_weights() const { return weight_bits_ != kRealBits; }
+  int64_t bits_of(const QuantLayer& layer) const {
+    return overrides_.of(kWeightBits, layer.path, weight_bits_);
+  }
+  std::vector<int64_t> weight_bits() const {
+    std::vector<int64_t> bits;
+    for (const QuantLayer& layer : targets_.layers) bits.push_back(bits_of(layer));
+    return bits;
   }
 
   void refuse_without_effect(Recipe& r) const {
@@ -182,14 +204,14 @@ class MinMax final : public Method {
       refuse(range_ != "percentile", key, str("with range ", range_));
     refuse(range_ != "mse", "range_steps", str("with range ", range_));
     refuse(!weights_by_error_, "weight_steps", "with weight_range current");
-    if (weight_bits_ == kOff && activation_bits_ != kOff)
+    if (weight_bits_ == kRealBits && activation_bits_ != kRealBits)
       r.fail("activation_bits",
              "expected 32 beside weights of 32 bits: integers multiply codes with codes");
     for (const char* const key : {"per_channel", "weight_range", "bn"})
-      refuse(weight_bits_ == kOff, key, "on weights of 32 bits");
+      refuse(weight_bits_ == kRealBits, key, "on weights of 32 bits");
     for (const char* const key : {"range", "calib_batches", "act_delay_steps",
                                   "freeze_observer_epoch", "symmetric_activations"})
-      refuse(activation_bits_ == kOff, key, "on values of 32 bits");
+      refuse(activation_bits_ == kRealBits, key, "on values of 32 bits");
   }
 
   // Values.
@@ -198,14 +220,21 @@ class MinMax final : public Method {
     return is_symmetric_ && value.scheme == CodeScheme::kAffine ? CodeScheme::kFull : value.scheme;
   }
 
+  ObserverOptions options_of(size_t i) const {
+    ObserverOptions options = observer_;
+    options.scheme = scheme_of(targets_.values[i]);
+    options.bits = value_bits_[i];
+    return options;
+  }
+
   void attach_values(Run& run) {
+    value_bits_ = overrides_.of_values(kActivationBits, targets_,
+                                       [this](size_t) { return activation_bits_; });
     std::vector<std::string> names;
     std::vector<ObserverOptions> options;
-    for (const QuantValue& value : targets_.values) {
-      names.push_back(value.name);
-      options.push_back(observer_);
-      options.back().scheme = scheme_of(value);
-      options.back().bits = activation_bits_;
+    for (size_t i = 0; i < targets_.values.size(); ++i) {
+      names.push_back(targets_.values[i].name);
+      options.push_back(options_of(i));
     }
     ranges_ = std::make_shared<ObservedRanges>(names, range_, options);
     run.add_module("ranges", ranges_);
@@ -229,22 +258,19 @@ class MinMax final : public Method {
     if (is_watched && pass.is_training && pass.epoch < freeze_observer_)
       ranges_->observe(i, x.value());
     if (!rounds_values_ || !ranges_->has_seen(i)) return x;
+    if (is_watched && report_.is_watching()) report_.watch(i, x.value(), type_of(i));
     return Quantizer(type_of(i))(x);
   }
   QuantizedType type_of(size_t i) const {
-    return quantized_type(ranges_->range(i), scheme_of(targets_.values[i]), activation_bits_);
+    return quantized_type(ranges_->range(i), scheme_of(targets_.values[i]), value_bits_[i]);
   }
 
   /// Weights are rounded and values are not, so that each range is that of a network that works. An
   /// average would hardly move in so few batches: it begins with the widest range.
   void calibrate_values(Run& run) {
     seen_.clear();
-    for (const QuantValue& value : targets_.values) {
-      ObserverOptions options = observer_;
-      options.scheme = scheme_of(value);
-      options.bits = activation_bits_;
-      seen_.emplace_back(range_ == "ema" ? "minmax" : range_, options);
-    }
+    for (size_t i = 0; i < targets_.values.size(); ++i)
+      seen_.emplace_back(range_ == "ema" ? "minmax" : range_, options_of(i));
     is_calibrating_ = true;
     constexpr int64_t kImages = 64;
     for (const Batch& batch : run.samples(kImages * calib_batches_))
@@ -262,27 +288,26 @@ class MinMax final : public Method {
     Quantizer quantizer;
   };
 
-  Quantizer weight_quantizer(const Tensor& weight) const {
+  Quantizer weight_quantizer(const Tensor& weight, int64_t bits) const {
     std::vector<ValueRange> ranges =
         is_per_channel_ ? channel_ranges(weight) : std::vector<ValueRange>{min_max(weight)};
     if (weights_by_error_)
-      ranges =
-          least_error_ranges(weight, ranges, CodeScheme::kSymmetric, weight_bits_, weight_steps_);
-    return {ranges, CodeScheme::kSymmetric, weight_bits_};
+      ranges = least_error_ranges(weight, ranges, CodeScheme::kSymmetric, bits, weight_steps_);
+    return {ranges, CodeScheme::kSymmetric, bits};
   }
 
   /// The codes are those of the deployed layer: of the weights with the norm as it is now.
   RoundedLayer rounded(const QuantLayer& layer, const Tensor& weight) const {
     const Tensor own = weight.to(Device{}).contiguous();
     if (!layer.norm) {
-      Quantizer quantizer = weight_quantizer(own);
+      Quantizer quantizer = weight_quantizer(own, bits_of(layer));
       const Tensor reals = quantizer(own);
       return {.reals = reals, .folded = own, .quantizer = std::move(quantizer)};
     }
     BatchNormConstants bn = layer.norm->constants();
     const std::vector<double> a = kept_from_zero(bn);
     const Tensor folded = fold_batch_norm(own, {}, bn).weight;
-    Quantizer quantizer = weight_quantizer(folded);
+    Quantizer quantizer = weight_quantizer(folded, bits_of(layer));
     Shape rows(static_cast<size_t>(own.ndim()), 1);
     rows[0] = own.dim(0);
     Tensor reals = divide(quantizer(folded), from_values(rows, a));
@@ -294,7 +319,7 @@ class MinMax final : public Method {
       run.freeze(layer.norm->weight.path());
       if (layer.bias.defined()) run.freeze(layer.bias.path());
     }
-    if (weight_bits_ == kOff) return;
+    if (weight_bits_ == kRealBits) return;
     run.transform_weight(layer.weight, Slot::kQuantize,
                          [this, layer](const Variable& w, const Pass&) {
                            return straight_through(rounded(layer, w.value()), w);
@@ -378,11 +403,11 @@ class MinMax final : public Method {
   void deploy(Run& run) {
     Quantization q = trained_quantization(
         run.net(), choice_, key_, targets_,
-        [this](const QuantLayer&, const FoldedLayer& folded) {
+        [this](const QuantLayer& layer, const FoldedLayer& folded) {
           return RoundedWeight{.weight = folded.weight,
-                               .quantizer = weight_quantizer(folded.weight)};
+                               .quantizer = weight_quantizer(folded.weight, bits_of(layer))};
         },
-        [&](const QuantValue& value) { return type_of(index_of(value.name)); });
+        [&](const QuantValue& value) { return type_of(targets_.value_index(value.name, key_)); });
     run.deploy(std::move(q), {.range = range_,
                               .images = run.train_samples(),
                               .skip = real_layers(Graph(run.net()), choice_, key_, &targets_)});
@@ -404,15 +429,20 @@ class MinMax final : public Method {
             .scales = PackedWeight::Scales::kChannel};
   }
 
-  size_t index_of(const std::string& name) const {
-    const auto found = std::ranges::find(targets_.values, name, &QuantValue::name);
-    if (found == targets_.values.end())
-      throw Error(str(key_, ": ", name, ": was not rounded in training"));
-    return static_cast<size_t>(found - targets_.values.begin());
+  WeightCodes weight_codes(size_t i) const {
+    const QuantLayer& layer = targets_.layers[i];
+    const RoundedLayer now = rounded(layer, layer.weight.value());
+    const Tensor& scale = now.quantizer.scale();
+    return {.reals = now.folded,
+            .codes = now.quantizer.codes(now.folded),
+            .scales = scale.to_vector(),
+            .bits = bits_of(layer),
+            .clipped = rounding_counts(now.folded, scale, now.quantizer.range()).clipped};
   }
 
   QuantChoice choice_;
   int64_t weight_bits_, activation_bits_;
+  BitOverrides overrides_;
   bool is_per_channel_, weights_by_error_;
   int64_t weight_steps_;
   std::string range_;
@@ -424,6 +454,8 @@ class MinMax final : public Method {
   std::string key_;  // the place of the recipe's section, for errors
 
   QuantTargets targets_;
+  std::vector<int64_t> value_bits_;  // of targets_.values
+  RoundingReport report_;
   std::shared_ptr<ObservedRanges> ranges_;
   std::vector<Observer> seen_;                          // while ranges are calibrated
   int64_t freeze_bn_ = 0, freeze_observer_ = 0;         // epochs

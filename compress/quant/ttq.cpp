@@ -24,6 +24,7 @@
 
 #include "compress/deploy/packed_file.h"
 #include "compress/parts/quant_targets.h"
+#include "compress/parts/rounding_report.h"
 #include "compress/registry.h"
 
 namespace vtrain {
@@ -57,9 +58,13 @@ class Ttq final : public Method {
     key_ = str(r.where("layers"), ": ", r.address());
   }
 
+  void state(Archive& archive) override { report_.state(archive); }
+
   void attach(Run& run) override {
     scales_ = std::make_shared<TernaryScales>();
-    for (QuantLayer& layer : quant_targets(run.net(), choice_, key_).layers) {
+    QuantTargets targets = quant_targets(run.net(), choice_, key_);
+    report_.attach(run, targets.layers, [this](size_t i) { return weight_codes(layers_[i]); });
+    for (QuantLayer& layer : targets.layers) {
       const std::string path = layer.weight.path();
       layers_.push_back({.target = std::move(layer),
                          .positive = scales_->add_scale(path + ".positive"),
@@ -78,7 +83,42 @@ class Ttq final : public Method {
   }
 
   void start(Run&) override {
-    if (starts_at_one_) return;
+    if (!starts_at_one_) start_at_means();
+    report_.start();
+  }
+
+  void after_update(Step& step) override { report_.after_update(step); }
+
+  void finish(Run& run) override {
+    report_.write(run);
+    std::vector<PackedWeight> packed;
+    int64_t zeros = 0;
+    std::string negative;
+    for (const TernaryLayer& layer : layers_) {
+      const WeightCodes now = weight_codes(layer);
+      zeros += std::ranges::count(now.codes.to_vector(), 0.0);
+      const double up = layer.positive.value().item(), down = layer.negative.value().item();
+      if (up < 0 || down < 0)
+        negative += str(negative.empty() ? "" : ", ", layer.target.path, ' ', up, ' ', down);
+      packed.push_back({.path = layer.target.weight.path(),
+                        .codes = now.codes,
+                        .scale = from_values({2}, {down, up}),
+                        .scales = PackedWeight::Scales::kSign});
+    }
+    run.pack(packed);
+    const PackedSize size = packed_size(packed);
+    run.report(
+        "ternary",
+        str(layers_.size(), " layers, ", size.weights, " weights in ", size.bytes,
+            " bytes with their scales, ",
+            static_cast<double>(std::llround(100 * size.bits_per_weight())) / 100, " bits each; ",
+            std::llround(100.0 * static_cast<double>(zeros) / static_cast<double>(size.weights)),
+            " % zeros"));
+    if (!negative.empty()) run.report("negative magnitudes", negative);
+  }
+
+ private:
+  void start_at_means() {
     for (TernaryLayer& layer : layers_) {
       const std::vector<double> w = layer.target.weight.value().to_vector();
       const std::vector<int8_t> signs = signs_of(w);
@@ -97,37 +137,6 @@ class Ttq final : public Method {
     }
   }
 
-  void finish(Run& run) override {
-    std::vector<PackedWeight> packed;
-    int64_t zeros = 0;
-    std::string negative;
-    for (const TernaryLayer& layer : layers_) {
-      const Tensor& weight = layer.target.weight.value();
-      const std::vector<int8_t> signs = signs_of(weight.to_vector());
-      zeros += std::ranges::count(signs, 0);
-      const double up = layer.positive.value().item(), down = layer.negative.value().item();
-      if (up < 0 || down < 0)
-        negative += str(negative.empty() ? "" : ", ", layer.target.path, ' ', up, ' ', down);
-      packed.push_back(
-          {.path = layer.target.weight.path(),
-           .codes = from_values(weight.shape(), std::vector<double>(signs.begin(), signs.end()),
-                                DType::i8),
-           .scale = from_values({2}, {down, up}),
-           .scales = PackedWeight::Scales::kSign});
-    }
-    run.pack(packed);
-    const PackedSize size = packed_size(packed);
-    run.report(
-        "ternary",
-        str(layers_.size(), " layers, ", size.weights, " weights in ", size.bytes,
-            " bytes with their scales, ",
-            static_cast<double>(std::llround(100 * size.bits_per_weight())) / 100, " bits each; ",
-            std::llround(100.0 * static_cast<double>(zeros) / static_cast<double>(size.weights)),
-            " % zeros"));
-    if (!negative.empty()) run.report("negative magnitudes", negative);
-  }
-
- private:
   /// D: what is not larger is 0.
   double threshold(const std::vector<double>& w) const {
     std::vector<double> sizes;
@@ -145,6 +154,16 @@ class Ttq final : public Method {
     for (const double x : w)
       signs.push_back(static_cast<int8_t>(x > bound ? 1 : x < -bound ? -1 : 0));
     return signs;
+  }
+
+  WeightCodes weight_codes(const TernaryLayer& layer) const {
+    const Tensor& weight = layer.target.weight.value();
+    const std::vector<int8_t> signs = signs_of(weight.to_vector());
+    return {.reals = weight.to(Device{}),
+            .codes = from_values(weight.shape(), std::vector<double>(signs.begin(), signs.end()),
+                                 DType::i8),
+            .scales = {layer.negative.value().item(), layer.positive.value().item()},
+            .bits = 2};
   }
 
   Variable ternary(const Variable& w, const Variable& positive, const Variable& negative) const {
@@ -178,6 +197,7 @@ class Ttq final : public Method {
 
   std::shared_ptr<TernaryScales> scales_;
   std::vector<TernaryLayer> layers_;
+  RoundingReport report_;
 };
 
 const Registered<Ttq> registered("ttq", "arXiv:1612.01064",

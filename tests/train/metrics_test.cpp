@@ -26,6 +26,12 @@ TEST_CASE("metrics.csv: numbers are in their shortest form that reads back, text
         ",,nan,1e-300\n");
 }
 
+TEST_CASE("csv: cells are quoted only where commas, quotes or line ends ask for it") {
+  CHECK(csv_of({{"name", "n"}, {"a, b", "1"}, {"\"c\"", ""}}) ==
+        "name,n\n\"a, b\",1\n\"\"\"c\"\"\",\n");
+  CHECK(csv_of({}).empty());
+}
+
 TEST_CASE("metrics.csv: a name that is no column is an error") {
   const TemporaryFolder folder;
   EpochMetrics metrics(folder / "metrics.csv", {"loss"});

@@ -162,6 +162,41 @@ TEST_CASE("dorefa: what was trained is what is deployed, codes packed in the fil
   }
 }
 
+TEST_CASE("dorefa: overrides give single layers other bits, and what was trained is deployed") {
+  TestPhase phase = dorefa(
+      "weight_bits: 1, activation_bits: 4, detach_max: true, overrides: {layer2.0.conv1: "
+      "{weight_bits: 2, activation_bits: 8}, \"layer3.*\": {weight_bits: 4}}",
+      {"phases.sparse.train.epochs=1"});
+  phase->start();
+  finish_epoch(phase);
+  const auto distinct = [&](const std::string& path) {
+    return most_values_in_a_row(effective_weight(phase, path), 1);
+  };
+  CHECK(distinct("layer1.0.conv1.weight") == 2);
+  CHECK(distinct("layer2.0.conv1.weight") == 4);
+  CHECK(distinct("layer3.0.conv1.weight") > 8);
+  CHECK(distinct("layer3.0.conv1.weight") <= 16);
+  const Tensor images = phase.images(8), trained = phase->network().logits(images);
+  phase->finish();
+  check_deployed(phase, images, trained, /*tolerance=*/0.1);
+  const Quantization& q = integers_of(phase);
+  CHECK(q.values.at(q.layers[1].nodes.input).range.high == 15);
+  CHECK(q.values.at(q.layers[2].nodes.input).range.high == 255);
+  CHECK(phase->state().report.back().second ==
+        "6 layers, weights of 1 to 4 bits, values of 4 to 8 bits");
+}
+
+TEST_CASE("dorefa: overrides that say what is so anyway change no bit") {
+  const auto trained = [](const std::string& knobs) {
+    TestPhase phase = dorefa(knobs, {"phases.sparse.train.epochs=1"});
+    train_to_end(phase);
+    return values_of(phase);
+  };
+  const auto plain = trained("");
+  CHECK(plain == trained("overrides: {\"layer2.*\": {weight_bits: 1, activation_bits: 2}}"));
+  CHECK(plain != trained("overrides: {\"layer2.*\": {weight_bits: 2}}"));
+}
+
 TEST_CASE("dorefa: an integer file with an unknown packing is refused") {
   TestPhase phase = dorefa("weight_bits: 1", {"phases.sparse.train.epochs=1"});
   train_to_end(phase);
@@ -215,7 +250,7 @@ TEST_CASE("dorefa: a run that is killed ends in the same bytes") {
       {"data.name=synthetic", "data.val=0.25", "phases.dense.train.epochs=1",
        "phases.binary.train.epochs=2", "phases.binary.compress.dorefa.gradient_bits=6",
        "+phases.binary.ema.decay=0.9"},
-      {14, 30}, {"binary.safetensors", "binary.int8.safetensors"});
+      {14, 30}, {"binary.safetensors", "binary.int8.safetensors", "binary.quant.csv"});
 }
 
 TEST_CASE("dorefa: another device gives the bits of the CPU") {
@@ -234,6 +269,10 @@ TEST_CASE("dorefa: misuse is refused before the first batch, with the place") {
   refused("gradient_bits: 1", "gradient_bits: expected an integer in [2, 32], got 1");
   refused("weight_bits: 32", "expected 32 beside weights of 32 bits");
   refused("detach_max: true", "detach_max: has no effect on weights of 1 bits");
+  refused("overrides: {\"*\": {weight_bits: 8}}", "weight_bits: expected 1 to 7, got 8");
+  refused("overrides: {\"*\": {activation_bits: 9}}", "activation_bits: expected 1 to 8, got 9");
+  refused("overrides: {last: {weight_bits: 2}}", "last: matches no layer that is rounded");
+  refused("overrides: {\"*\": {gradient_bits: 4}}", "gradient_bits: unknown key");
   refused("layers: [conv9]", "dorefa.layers: conv9 matches no layer");
   refused("activation_bits: 1, skip: [last]", "images has values of either sign");
   CHECK_THROWS_WITH_AS(pruning_phase("{dorefa: {}, lsq: {}}"),

@@ -265,12 +265,48 @@ TEST_CASE("inq: the end is the network that was trained, in the bits of its leve
         CHECK(packed_row_bytes(w.codes.shape(), c.format) == (length * c.bits_stored + 7) / 8);
     }
     CHECK(packed_size(packed).bytes == expected);
-    CHECK(phase->state().report[0].second.find(str(expected, " bytes with their scales")) !=
+    std::map<std::string, std::string> report;
+    for (const auto& [row, text] : phase->state().report) report[row] = text;
+    CHECK(report.at("powers of two").find(str(expected, " bytes with their scales")) !=
           std::string::npos);
     const TemporaryFolder folder;
     save_packed(folder / "p", phase->network(), packed);
     CHECK(load_packed(folder / "p")->logits(images).to_vector() == trained.to_vector());
   }
+}
+
+TEST_CASE("inq: overrides give single layers other levels, which files keep in their bits") {
+  TestPhase phase =
+      inq("bits: 5, portions: [0.5, 1], epochs_per_stage: 1, overrides: {\"layer2.*\": {bits: 2}, "
+          "last: {bits: 3}}",
+          {"phases.sparse.train.epochs=1"});
+  train_to_end(phase);
+  const auto distinct = [&](const std::string& path) {
+    return most_values_in_a_row(values_of(phase, path), 1);
+  };
+  CHECK(distinct(kWeight) == 3);
+  CHECK(distinct("linear.weight") == 5);
+  CHECK(distinct("layer3.0.conv1.weight") > 5);
+  CHECK(distinct("layer3.0.conv1.weight") <= 17);
+  std::map<std::string, std::optional<PackedFormat>> formats;
+  for (const PackedWeight& w : phase->state().packed) formats[w.path] = packed_format_of(w.codes);
+  CHECK(formats.at(kWeight) == PackedFormat::kTrit2);
+  CHECK(formats.at("linear.weight") == PackedFormat::kInt4);
+  std::map<std::string, std::string> report;
+  for (const auto& [row, text] : phase->state().report) report[row] = text;
+  CHECK(report.at("powers of two").starts_with("8 layers of 2 to 5 bits, "));
+}
+
+TEST_CASE("inq: overrides that say what is so anyway change no bit") {
+  const auto trained = [](const std::string& knobs) {
+    TestPhase phase = inq("bits: 4, portions: [0.5, 1], epochs_per_stage: 1" + knobs,
+                          {"phases.sparse.train.epochs=1"});
+    train_to_end(phase);
+    return values_of(phase);
+  };
+  const auto plain = trained("");
+  CHECK(plain == trained(", overrides: {\"layer2.*\": {bits: 4}}"));
+  CHECK(plain != trained(", overrides: {\"layer2.*\": {bits: 3}}"));
 }
 
 TEST_CASE("inq: bn_images measures norms again in the end") {
@@ -372,8 +408,9 @@ TEST_CASE("inq: a run that is killed ends in the same bytes") {
   check_killed_is_uninterrupted(
       "recipes/resnet8_28_inq.yaml",
       {"data.name=synthetic", "data.val=0.25", "phases.dense.train.epochs=1",
-       "phases.powers.train.epochs=3", "+phases.powers.ema.decay=0.9"},
-      {14, 20, 40}, {"powers.safetensors", "powers.packed.safetensors"});
+       "phases.powers.train.epochs=3", "+phases.powers.ema.decay=0.9",
+       "+phases.powers.compress.inq.overrides={last: {bits: 3}}"},
+      {14, 20, 40}, {"powers.safetensors", "powers.packed.safetensors", "powers.quant.csv"});
 }
 
 TEST_CASE("inq: another device gives the bits of the CPU") {
@@ -386,6 +423,8 @@ TEST_CASE("inq: misuse is refused before the first batch, with the place") {
     CHECK_THROWS_WITH_AS(inq(knobs), doctest::Contains(message), RecipeError);
   };
   refused("bits: 6", "inq.bits: expected");
+  refused("overrides: {last: {bits: 6}}", "inq.overrides.last.bits: expected 2 to 5, got 6");
+  refused("overrides: {last: {weight_bits: 4}}", "weight_bits: unknown key");
   refused("portions: [0.5]", "inq.portions: expected the last one to be 1");
   refused("portions: [0.5, 0.5, 1]", "inq.portions: expected each one to be larger");
   refused("portions: [0, 1]", "expected a number in (0, 1], got 0");

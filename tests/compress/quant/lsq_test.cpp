@@ -101,6 +101,46 @@ TEST_CASE("lsq: bits are those of weights, of values, and of the first and last 
   CHECK(q.values.at(q.layers[7].nodes.input).range == CodeRange{.low = 0, .high = 31});
 }
 
+TEST_CASE("lsq: overrides give single layers other bits, the first and the last one too") {
+  const std::string knobs =
+      "weight_bits: 3, activation_bits: 4, overrides: {\"layer1.*\": {weight_bits: 2}, "
+      "layer3.0.conv2: {weight_bits: 6, activation_bits: 8}, last: {weight_bits: 4}}";
+  TestPhase phase = lsq(knobs, {"phases.sparse.train.epochs=1"});
+  phase->start();
+  finish_epoch(phase);
+  const auto distinct = [&](const std::string& path) {
+    return most_values_in_a_row(effective_weight(phase, path), 1);
+  };
+  CHECK(distinct("layer1.0.conv2.weight") == 4);
+  CHECK(distinct("layer2.0.conv2.weight") == 8);
+  CHECK(distinct("layer3.0.conv2.weight") > 16);
+  CHECK(distinct("layer3.0.conv2.weight") <= 64);
+  CHECK(distinct("linear.weight") <= 16);
+  CHECK(distinct("linear.weight") > 8);
+  CHECK(distinct("conv1.weight") > 16);  // 8 bits, as the first layer has
+  const Tensor images = phase.images(8), trained = phase->network().logits(images);
+  phase->finish();
+  check_deployed(phase, images, trained);
+  const Quantization& q = integers_of(phase);
+  CHECK(q.values.at(q.layers[1].nodes.input).range == CodeRange{.low = 0, .high = 15});
+  CHECK(q.values.at(q.layers[6].nodes.input).range == CodeRange{.low = 0, .high = 255});
+  CHECK(phase->state().report.back().second ==
+        "8 layers, weights of 2 to 8 bits, values of 4 to 8 bits");
+}
+
+TEST_CASE("lsq: overrides that say what is so anyway change no bit") {
+  const auto trained = [](const std::string& knobs) {
+    TestPhase phase = lsq(knobs, {"phases.sparse.train.epochs=1"});
+    train_to_end(phase);
+    return values_of(phase);
+  };
+  const auto plain = trained("");
+  CHECK(plain == trained("overrides: {}"));
+  CHECK(plain == trained("overrides: {\"layer*\": {weight_bits: 4, activation_bits: 4}, first: "
+                         "{weight_bits: 8}}"));
+  CHECK(plain != trained("overrides: {\"layer*\": {weight_bits: 5}}"));
+}
+
 TEST_CASE("lsq: per_channel has a step for each output channel, and refuses to be cut meanwhile") {
   TestPhase phase = lsq("per_channel: true");
   phase->start();
@@ -131,10 +171,9 @@ TEST_CASE("lsq: a step that would cross 0 stays above it") {
   TestPhase phase = lsq("step_lr: 1.0e+6", {"phases.sparse.train.epochs=1"});
   phase->start();
   phase.steps(1);
-  for (const auto& [path, helper] : phase->state().helpers) {
-    for (const Parameter& p : helper->parameters())
-      for (const double s : p.value().to_vector()) CHECK(s >= std::ldexp(1.0, -24));
-  }
+  const auto& steps = phase->state().helpers.at("compress.lsq.steps");
+  for (const Parameter& p : steps->parameters())
+    for (const double s : p.value().to_vector()) CHECK(s >= std::ldexp(1.0, -24));
 }
 
 TEST_CASE("lsq: what was trained is what is deployed, with norms of either sign") {
@@ -202,8 +241,9 @@ TEST_CASE("lsq: a run that is killed ends in the same bytes") {
   check_killed_is_uninterrupted(
       "recipes/resnet8_lsq.yaml",
       {"data.name=synthetic", "data.val=0.25", "phases.dense.train.epochs=1",
-       "phases.quantized.train.epochs=2", "+phases.quantized.ema.decay=0.9"},
-      {14, 20}, {"quantized.safetensors", "quantized.int8.safetensors"});
+       "phases.quantized.train.epochs=2", "+phases.quantized.ema.decay=0.9",
+       "phases.quantized.compress.lsq.overrides={\"layer2.*\": {weight_bits: 5}}"},
+      {14, 20}, {"quantized.safetensors", "quantized.int8.safetensors", "quantized.quant.csv"});
 }
 
 TEST_CASE("lsq: another device gives the bits of the CPU") {
@@ -218,6 +258,9 @@ TEST_CASE("lsq: misuse is refused before the first batch, with the place") {
   refused("weight_bits: 1", "lsq.weight_bits: expected an integer in [2, 8], got 1");
   refused("activation_bits: 9", "activation_bits: expected an integer in [2, 8], got 9");
   refused("first_last_bits: 0", "first_last_bits: expected an integer in [2, 8], got 0");
+  refused("overrides: {conv9: {weight_bits: 2}}",
+          "lsq.overrides.conv9: matches no layer that is rounded");
+  refused("overrides: {last: {weight_bits: 32}}", "a layer that stays real belongs in skip");
   refused("step_lr: 0", "step_lr: expected a number above 0");
   refused("layers: [conv9]", "lsq.layers: conv9 matches no layer");
   refused("skip: [\"*\"]", "leave no layer of resnet8_28 to round");

@@ -6,6 +6,7 @@
 
 #include "autograd/arithmetic.h"
 #include "compress/deploy/compare.h"
+#include "compress/deploy/packed_weights.h"
 #include "compress/parts/observers.h"
 #include "nn/layers/conv2d.h"
 #include "nn/layers/global_average_pool.h"
@@ -345,6 +346,61 @@ TEST_CASE("minmax: what was trained is what is deployed, at any bits and in ever
   }
 }
 
+TEST_CASE("minmax: overrides give single layers other bits, and what was trained is deployed") {
+  for (const std::string bn : {"unfold", "correct", "folded"}) {
+    CAPTURE(bn);
+    TestPhase phase = minmax(
+        "weight_bits: 4, overrides: {\"layer1.*\": {weight_bits: 2}, layer2.0.conv2: {weight_bits: "
+        "8, activation_bits: 5}}, bn: " +
+            bn,
+        {"phases.sparse.train.epochs=1"});
+    phase->start();
+    finish_epoch(phase);
+    const auto most = [&](const std::string& path, size_t rows) {
+      return most_values_in_a_row(effective_weight(phase, path), rows);
+    };
+    CHECK(most("layer1.0.conv2.weight", 8) == 3);
+    CHECK(most("layer2.0.conv2.weight", 16) > 31);
+    CHECK(most("layer3.0.conv2.weight", 32) > 7);
+    CHECK(most("layer3.0.conv2.weight", 32) <= 15);
+    const Tensor images = phase.images(8), trained = phase->network().logits(images);
+    phase->finish();
+    check_deployed(phase, images, trained);
+    const Quantization& q = integers_of(phase);
+    CHECK(q.values.at(q.layers[4].nodes.input).range.high == 31);
+    CHECK(q.values.at(q.layers[5].nodes.input).range.high == 255);
+    CHECK(phase->state().report.back().second ==
+          "8 layers, weights of 2 to 8 bits, values of 5 to 8 bits; ranges ema");
+    CHECK(phase->state().tables.at("quant")[2][3] == "2");  // layer1.0.conv1
+  }
+}
+
+TEST_CASE("minmax: each layer is packed in the bits it has") {
+  TestPhase phase = minmax(
+      "weight_bits: 4, activation_bits: 32, overrides: {\"layer1.*\": {weight_bits: 2}, last: "
+      "{weight_bits: 8}}",
+      {"phases.sparse.train.epochs=1"});
+  train_to_end(phase);
+  std::map<std::string, std::optional<PackedFormat>> formats;
+  for (const PackedWeight& w : phase->state().packed) formats[w.path] = packed_format_of(w.codes);
+  CHECK(formats.at("layer1.0.conv1.weight") == PackedFormat::kTrit2);
+  CHECK(formats.at("layer2.0.conv1.weight") == PackedFormat::kInt4);
+  CHECK(!formats.at("linear.weight"));  // a byte each
+  CHECK(phase->state().report.back().second.find("weights of 2 to 8 bits, values in reals") !=
+        std::string::npos);
+}
+
+TEST_CASE("minmax: overrides that say what is so anyway change no bit") {
+  const auto trained = [](const std::string& knobs) {
+    TestPhase phase = minmax(knobs, {"phases.sparse.train.epochs=1"});
+    train_to_end(phase);
+    return values_of(phase);
+  };
+  const auto plain = trained("");
+  CHECK(plain == trained("overrides: {\"*\": {weight_bits: 8, activation_bits: 8}}"));
+  CHECK(plain != trained("overrides: {\"*\": {weight_bits: 7}}"));
+}
+
 TEST_CASE("minmax: training at few bits recovers what rounding alone costs") {
   TestPhase phase =
       minmax("weight_bits: 2, activation_bits: 3",
@@ -436,8 +492,9 @@ TEST_CASE("minmax: a run that is killed ends in the same bytes") {
   check_killed_is_uninterrupted(
       "recipes/resnet8_minmax.yaml",
       {"data.name=synthetic", "data.val=0.25", "phases.dense.train.epochs=1",
-       "phases.quantized.train.epochs=3", "+phases.quantized.ema.decay=0.9"},
-      {14, 30}, {"quantized.safetensors", "quantized.int8.safetensors"});
+       "phases.quantized.train.epochs=3", "+phases.quantized.ema.decay=0.9",
+       "+phases.quantized.compress.minmax.overrides={last: {weight_bits: 3, activation_bits: 5}}"},
+      {14, 30}, {"quantized.safetensors", "quantized.int8.safetensors", "quantized.quant.csv"});
 }
 
 TEST_CASE("minmax: another device gives the bits of the CPU") {
@@ -453,6 +510,12 @@ TEST_CASE("minmax: misuse is refused before the first batch, with the place") {
   refused("weight_bits: 1", "weight_bits: expected an integer in [2, 32], got 1");
   refused("weight_bits: 9", "expected 2 to 8 for codes of a byte, or 32 for none, got 9");
   refused("activation_bits: 16", "activation_bits: expected 2 to 8");
+  refused("activation_bits: 32, overrides: {last: {activation_bits: 8}}",
+          "minmax.overrides.last.activation_bits: has no effect beside activation_bits 32");
+  refused("weight_bits: 32, activation_bits: 32, overrides: {last: {weight_bits: 8}}",
+          "minmax.overrides.last.weight_bits: has no effect beside weight_bits 32");
+  refused("skip: [last], overrides: {last: {weight_bits: 2}}",
+          "minmax.overrides.last: matches no layer that is rounded");
   refused("range: lsq", "range: expected one of");
   refused("layers: [conv9]", "minmax.layers: conv9 matches no layer");
   refused("skip: [\"blocks.*\"]", "minmax.skip: blocks.* matches no layer");
