@@ -36,9 +36,9 @@ std::string place_of(const Recipe& section, const std::string& key) {
 }  // namespace
 
 BitOverrides::BitOverrides(Recipe& r, const std::vector<BitsKnob>& knobs) {
-  Recipe overrides = r.section("overrides",
-                               "bits of single layers in place of the method's: {\"layer3.*\": {" +
-                                   knobs.front().key + ": 3}}; the last entry for a layer counts");
+  Recipe overrides =
+      r.section("overrides", "bits of single layers in place of the method's: {\"layer3.*\": {" +
+                                 knobs.front().key + ": 3}}; the last entry for a layer counts");
   for (const std::string& glob : overrides.keys()) {
     Recipe section = overrides.section(glob, kEntryHelp);
     if (!overrides.has(glob)) continue;  // taken back, where recipes are merged
@@ -87,8 +87,7 @@ void BitOverrides::match(const QuantTargets& targets) {
       for (const auto& [key, bits] : entries_[e].bits)
         chosen_[layer.path][key] = {.bits = bits, .entry = e};
     }
-    if (!is_used)
-      throw RecipeError(str(entries_[e].place, ": matches no layer that is rounded"));
+    if (!is_used) throw RecipeError(str(entries_[e].place, ": matches no layer that is rounded"));
   }
   std::set<std::pair<size_t, std::string>> counting;
   for (const auto& [layer, keys] : chosen_) {

@@ -19,8 +19,8 @@ constexpr const char* kActivationBits = "activation_bits";
 
 /// A knob that says how many bits codes have, and what single layers may have in its place.
 struct BitsKnob {
-  std::string key;       // "weight_bits"
-  int64_t own = 8;       // the method's, of layers that no entry names; kRealBits: none is rounded
+  std::string key;  // "weight_bits"
+  int64_t own = 8;  // the method's, of layers that no entry names; kRealBits: none is rounded
   int64_t fewest = 2, most = 8;
   std::string help = {};
 };
@@ -59,8 +59,8 @@ class BitOverrides {
 
  private:
   struct Entry {
-    std::string glob, place;               // of the recipe, for errors
-    std::map<std::string, int64_t> bits;   // by key
+    std::string glob, place;                    // of the recipe, for errors
+    std::map<std::string, int64_t> bits;        // by key
     std::map<std::string, std::string> places;  // of these keys
   };
   struct Choice {
@@ -69,7 +69,7 @@ class BitOverrides {
   };
   const Choice* choice(const std::string& key, const std::string& layer) const;
 
-  std::vector<Entry> entries_;                               // in the recipe's order
+  std::vector<Entry> entries_;                                   // in the recipe's order
   std::map<std::string, std::map<std::string, Choice>> chosen_;  // by layer and key
 };
 

@@ -28,9 +28,7 @@ std::string cell(double x) {
   return {text.data(), std::to_chars(text.data(), text.data() + text.size(), x).ptr};
 }
 
-std::string two_decimals(double x) {
-  return str(static_cast<double>(std::llround(100 * x)) / 100);
-}
+std::string two_decimals(double x) { return str(static_cast<double>(std::llround(100 * x)) / 100); }
 
 int64_t different(const Tensor& a, const Tensor& b) {
   const Tensor x = a.to(Device{}).contiguous(), y = b.to(Device{}).contiguous();
@@ -134,8 +132,8 @@ void RoundingReport::watch(size_t value, const Tensor& x, const QuantizedType& t
   seen.type = type;
   seen.low = is_first ? range.low : std::min(seen.low, range.low);
   seen.high = is_first ? range.high : std::max(seen.high, range.high);
-  const RoundingCounts counts = rounding_counts(
-      own, full({1}, static_cast<double>(type.scale)), type.range);
+  const RoundingCounts counts =
+      rounding_counts(own, full({1}, static_cast<double>(type.scale)), type.range);
   seen.counts.elements += counts.elements;
   seen.counts.clipped += counts.clipped;
   seen.counts.zeros += counts.zeros;

@@ -67,6 +67,10 @@ Variable random_metric(const Tokens& t, const MergeChoice& choice, const Pass& p
 }
 
 Tokens merged(const Tokens& t, const MergeChoice& choice, const Pass& pass) {
+  if (t.whole)
+    throw Error(str("blocks.", choice.block,
+                    ".after_attention: tome cannot merge tokens of which another method lets only "
+                    "a part travel; expected it in a phase of its own"));
   if (t.mask.defined() || (t.key_bias.defined() && !t.sizes.defined()))
     throw Error(str("blocks.", choice.block,
                     ".after_attention: tome cannot merge tokens that another method hides or "

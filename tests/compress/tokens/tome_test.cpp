@@ -171,6 +171,24 @@ Graph published(int64_t r) {
 
 // Card of the method: DeiT-Ti at r = 8, 13, 16 leaves 101, 41, 11 tokens and costs 0.924, 0.731,
 // 0.622 GMACs besides the matching.
+TEST_CASE("tome: tokens of which only a part travels are refused, the block named") {
+  TestPhase phase = tome("r: 3");
+  phase->network().hooks().wrap_tokens(
+      "blocks.0",
+      {Slot::kCompute, "part", [](const Tokens& t, const InnerTokens& inner, const Pass&) {
+         const int64_t samples = t.x.dim(0);
+         std::vector<double> rows;
+         for (int64_t n = 0; n < samples; ++n) {
+           for (const int64_t row : {0, 1, 2, 3, 5}) rows.push_back(static_cast<double>(row));
+         }
+         return put_back(inner(split(t, from_values({samples, 5}, rows, DType::i32))));
+       }});
+  CHECK_THROWS_WITH_AS(phase->network().logits(phase.images(2)),
+                       "blocks.0.after_attention: tome cannot merge tokens of which another method "
+                       "lets only a part travel; expected it in a phase of its own",
+                       Error);
+}
+
 TEST_CASE("tome: DeiT-Ti has the published numbers of tokens and multiplications") {
   for (const auto& [r, left, gmacs] : std::vector<std::tuple<int64_t, int64_t, double>>{
            {8, 101, 0.924}, {13, 41, 0.731}, {16, 11, 0.622}}) {
