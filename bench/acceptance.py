@@ -404,12 +404,11 @@ def transformers(runs, seeds):
         weights = first.weights("dense")
         start = {phase: alone(phase, weights, "dense") + [f"seed={seed}"] for phase in ("pruned", "merged", "sparse")}
         vtp_knobs = "lambda: 0.1, l1: prox, gate_lr_scale: 33, target_macs: 0.5, sparse_epochs: 2"
-        strong, half_way = vtp_knobs.replace("0.1", "0.35", 1), "phases.pruned.sched.min_lr=1.5e-4"  # where four epochs are after two
         uniform = "lambda: 0, gate_lr_scale: 0, target_macs: 0.5, sparse_epochs: 2, scope: per_layer, pick: norm"
 
-        def vtp(name, values, epochs, *more):
+        def vtp(name, values, epochs):
             return lambda: runs.train(f"{name}-{seed}", "deit_vtp", *start["pruned"], f"phases.pruned.train.epochs={epochs}",
-                                      knobs("pruned", "vtp", values), *more)
+                                      knobs("pruned", "vtp", values))
 
         def tome(name, values, epochs):
             return lambda: runs.train(f"{name}-{seed}", "deit_tome", *start["merged"], knobs("merged", "tome", values), f"phases.merged.train.epochs={epochs}")
@@ -426,19 +425,15 @@ def transformers(runs, seeds):
             "vtp, 50 % of the MACs": lambda: first,
             "random, widths of vtp": vtp("vtp_random", vtp_knobs + ", pick: random", 4),
             "uniform by norm": vtp("vtp_uniform", uniform, 4),
-            "vtp, lambda 0.35, right after the cut": vtp("vtp35_cut", strong, 2, half_way),
-            "random, widths of vtp at lambda 0.35, right after the cut": vtp("vtp35_random_cut", strong + ", pick: random", 2, half_way),
-            "vtp, lambda 0.35": vtp("vtp35", strong, 4),
             "tome r 2, no training": tome("tome2", "r: 2", 0),
             "tome r 4, no training": tome("tome4", "r: 4", 0),
             "tome r 6, no training": tome("tome6", "r: 6", 0),
             "tome r 6, random pairs, no training": tome("tome6_random", "r: 6, scorer: random", 0),
             "tome r 6, prop_attn off, no training": tome("tome6_plain", "r: 6, prop_attn: false", 0),
             "tome r 6, 1 epoch": tome("tome6_trained", "r: 6", 1),
-            "dynamicvit 0.7, 2 epochs": dynamicvit("dynamicvit7", "keep_ratio: 0.7", 2),
-            "dynamicvit 0.5, 2 epochs": dynamicvit("dynamicvit5", "keep_ratio: 0.5", 2),
+            "dynamicvit 0.7, 4 epochs": dynamicvit("dynamicvit7_4", "keep_ratio: 0.7", 4),
+            "dynamicvit 0.5, 4 epochs": dynamicvit("dynamicvit5_4", "keep_ratio: 0.5", 4),
             "dynamicvit 0.7, random tokens, no training": dynamicvit("dynamicvit7_random", "keep_ratio: 0.7, scorer: random", 0),
-            "dynamicvit 0.7, random tokens, 2 epochs": dynamicvit("dynamicvit7_random_tuned", "keep_ratio: 0.7, scorer: random, lambda_ratio: 0", 2),
             "dynamicvit 0.7, predictors as they start": dynamicvit("dynamicvit7_start", "keep_ratio: 0.7", 0),
         }
         done = at_once(rows)
@@ -450,7 +445,6 @@ def transformers(runs, seeds):
 
     each_seed(seeds, work)
     t.at_least("vtp, 50 % of the MACs, right after the cut", "random, widths of vtp, right after the cut", 5)
-    t.at_least("vtp, lambda 0.35, right after the cut", "random, widths of vtp at lambda 0.35, right after the cut", 5)
     t.at_least("vtp, 50 % of the MACs", "random, widths of vtp", 0)
     t.at_least("vtp, 50 % of the MACs", "uniform by norm", -0.5)
     t.at_least("vtp: neurons cut, %", "vtp: channels of heads cut, %", 0)
@@ -460,10 +454,10 @@ def transformers(runs, seeds):
     for less, more in (("2", "4"), ("4", "6")):
         t.at_least(f"tome r {less}, no training", f"tome r {more}, no training", -0.5)
     t.at_least("tome r 6, 1 epoch", "dense", -1.5)
-    t.at_least("dynamicvit 0.7, 2 epochs", "dense", -2)
-    t.at_least("dynamicvit 0.7, 2 epochs", "dynamicvit 0.7, random tokens, no training", 1)
-    t.at_least("dynamicvit 0.7, 2 epochs", "dynamicvit 0.7, predictors as they start", 0)
-    t.at_least("dynamicvit 0.5, 2 epochs", "dense", -4)
+    t.at_least("dynamicvit 0.7, 4 epochs", "dense", -2)
+    t.at_least("dynamicvit 0.7, 4 epochs", "dynamicvit 0.7, random tokens, no training", 1)
+    t.at_least("dynamicvit 0.7, 4 epochs", "dynamicvit 0.7, predictors as they start", 0)
+    t.at_least("dynamicvit 0.5, 4 epochs", "dense", -4)
     return [t]
 
 
