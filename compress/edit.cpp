@@ -47,8 +47,15 @@ Pass fresh(const Pass& now) {
 }
 }  // namespace
 
+/// Without rounding: a code that turns at a tie is no difference between two structures, and where
+/// zeros stand for what a cut will take, a quantizer without a code for 0 brings them back.
 Tensor Edit::logits() {
-  return network_.forward(context_.images, fresh(context_.pass)).logits.value();
+  const Hooks hooks = network_.hooks().without(Slot::kQuantize);
+  Pass pass = fresh(context_.pass);
+  pass.hooks = &hooks;
+  return network_.root()
+      .outputs(Variable(context_.images.to(network_.device())), pass)
+      .logits.value();
 }
 
 Edit& Edit::grow(const CutGroups& groups, const Growth& growth) {
@@ -103,33 +110,19 @@ void Edit::follow(const std::vector<Axis>& axes, std::vector<int64_t> Axis::*kee
   for (const Axis& a : axes) context_.follow(parameters.at(a.parameter), a.axis, a.*keep);
 }
 
-namespace {
-
-/// Logits without rounding: a code that turns at a tie is no difference between two structures, and
-/// a quantizer without a code for 0 has no masked form.
-Tensor logits_in_reals(Network& network, const Tensor& images, const Pass& now) {
-  const Hooks hooks = network.hooks().without(Slot::kQuantize);
-  Pass pass = fresh(now);
-  pass.hooks = &hooks;
-  return network.root().outputs(Variable(images.to(network.device())), pass).logits.value();
-}
-
-}  // namespace
-
 void Edit::apply_cut() {
   const NetworkCut plan = groups_->plan(cut_);
   network_.hooks().remove_owner(owner_);
   mask(network_, *groups_, cut_);
   const std::string masking = owner_ + ".masked layer norm";
   mask_layer_norms(network_, *groups_, cut_, masking);
-  const Tensor masked = logits_in_reals(network_, context_.images, context_.pass);
+  const Tensor masked = logits();
   network_.hooks().remove_owner(masking);
 
   network_.cut(plan);
   follow(plan.axes, &NetworkCut::Axis::keep);
   groups_ = nullptr;
-  context_.verified(
-      relative_difference(masked, logits_in_reals(network_, context_.images, context_.pass)));
+  context_.verified(relative_difference(masked, logits()));
 }
 
 }  // namespace vtrain

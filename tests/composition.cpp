@@ -115,7 +115,7 @@ constexpr LongKnobs kLongKnobs[] = {
     {"dns", "{c_rate: 0.5, gamma: 0.01}", "{c_rate: 0.5, gamma: 0.01}"},
     {"l1_filters", "{rate: 0.3}", nullptr},
     {"sfp", "{rate: 0.3}", nullptr},
-    {"ssl", "{lambda_filters: 0.6, lambda_channels: 0.6, until: 0.5}", nullptr},
+    {"ssl", "{lambda_filters: 0.8, lambda_channels: 0.8, until: 0.5}", nullptr},
     {"minmax", "{calib_batches: 4}", "{calib_batches: 4}"},
     {"lsq", "{weight_bits: 4, activation_bits: 8}", "{weight_bits: 4, activation_bits: 8}"},
     {"dorefa", "{weight_bits: 4, activation_bits: 4}", "{weight_bits: 4, activation_bits: 8}"},

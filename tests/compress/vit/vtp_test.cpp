@@ -384,6 +384,17 @@ TEST_CASE("vtp: sparse_epochs end the penalty; then scores stand still and what 
   CHECK(values_of(phase, "blocks.2.mlp.fc1.weight") != weights);
 }
 
+TEST_CASE("vtp: beside a quantizer without a code for 0 the cut network is still the masked one") {
+  TestPhase phase(
+      "{vtp: {lambda: 0.5, prune_rate: 0.5, scope: per_layer, sparse_epochs: 1}, dorefa: "
+      "{weight_bits: 4, activation_bits: 8}}");
+  phase->start();
+  finish_epoch(phase);
+  phase->finish();
+  CHECK(shape_of(phase, "blocks.0.mlp.fc1.weight") == Shape{192, 48});
+  CHECK(phase->state().masked_compact_max_rel < 1e-5);
+}
+
 TEST_CASE("vtp: a moving average is cut and folded as one network") {
   TestPhase phase = vtp("lambda: 0.5, prune_rate: 0.5", {"phases.sparse.ema.decay=0.9"});
   phase->start();
