@@ -41,9 +41,9 @@ struct WeightCodes {
 ///                     of kImages training images in evaluation, in reals
 ///   scale_min, _max   of a code, over output channels; dorefa's weights: half the distance of two
 ///                     codes; ttq: the two magnitudes; inq: the smallest power of two
-///   clipped_percent   share that is beyond the last code: minmax, lsq, and dorefa's values, by
-///   more
-///                     than rounding moves. dorefa's weights lie inside by their formula: 0. Empty
+///   clipped_percent   share that is beyond the last code, by more than rounding moves: minmax,
+///   lsq,
+///                     and dorefa's values. dorefa's weights lie inside by their formula: 0. Empty
 ///                     where codes have no end: ttq, inq (what has its level is on it), dorefa's
 ///                     weights of one bit
 ///   zeros_percent     share on the code of 0; dorefa's weights have none

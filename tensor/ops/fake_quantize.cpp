@@ -38,6 +38,17 @@ void check_gradient(const char* op, const Tensor& x, const Tensor& dy) {
   check_same_dtype(op, "x", x, "dy", dy);
 }
 
+constexpr int64_t kMaskWord = 64;  // bits; a slice begins with a new one: threads share no byte
+int64_t mask_bytes(int64_t elements) { return (elements + kMaskWord - 1) / kMaskWord * 8; }
+
+void check_mask(const InsideMask& inside, const Tensor& dy) {
+  const int64_t slices = inside.bits.dim(0);
+  if (dy.numel() % slices == 0 && mask_bytes(dy.numel() / slices) == inside.bits.dim(1)) return;
+  throw ShapeError(str("[fake_quantize_grad] dy ", dy.shape(),
+                       ": expected the shape of x, of which the mask has ", slices, " x ",
+                       inside.bits.dim(1), " bytes"));
+}
+
 /// The slices of axis 0 must lie one behind the other: both memory orders have that.
 Tensor sliced(const Tensor& x) { return dense(x); }
 
@@ -60,14 +71,14 @@ MaskedFakeQuantize fake_quantize_with_mask(const Tensor& x, const Tensor& scale,
                                            const CodeRange& range) {
   check("fake_quantize", x, scale, range);
   const Tensor own = sliced(x);
-  constexpr int64_t kWord = 64;  // so that threads never share a byte
-  const int64_t slices = scale.numel(), words = (x.numel() / slices + kWord - 1) / kWord;
-  Tensor inside = Tensor::empty({slices, words * 8}, DType::u8, x.device());
+  const int64_t slices = scale.numel();
+  Tensor inside = Tensor::empty({slices, mask_bytes(x.numel() / slices)}, DType::u8, x.device());
   Tensor y = fake_quantize_kernels.on(x.device()).forward_inside(own, scale, range, inside);
   return {.y = std::move(y), .inside = {.bits = std::move(inside), .order = MemoryOrder(own)}};
 }
 
 Tensor fake_quantize_grad(const InsideMask& inside, const Tensor& dy) {
+  check_mask(inside, dy);
   Tensor dx = inside.order.copy(dy);
   fake_quantize_kernels.on(dx.device()).clip(inside.bits, dx);
   return dx;
@@ -75,6 +86,7 @@ Tensor fake_quantize_grad(const InsideMask& inside, const Tensor& dy) {
 
 Tensor fake_quantize_grad_in_place(const InsideMask& inside, const Tensor& dy) {
   if (!inside.order.is_of(dy)) return fake_quantize_grad(inside, dy);
+  check_mask(inside, dy);
   Tensor dx = dy;
   fake_quantize_kernels.on(dx.device()).clip(inside.bits, dx);
   return dx;

@@ -249,6 +249,11 @@ TEST_CASE("fake_quantize: wrong arguments are named") {
   CHECK_THROWS_WITH_AS(quantize(x, ones({1}), {.low = -128, .high = 128}),
                        "[quantize] range: expected codes in -128..127 or 0..255, got -128..128",
                        ShapeError);
+  const InsideMask inside = fake_quantize_with_mask(zeros({70}), ones({1}), kS8).inside;
+  CHECK_THROWS_WITH_AS(fake_quantize_grad(inside, zeros({200})),
+                       "[fake_quantize_grad] dy (200): expected the shape of x, of which the mask "
+                       "has 1 x 16 bytes",
+                       ShapeError);
   CHECK_THROWS_WITH_AS(learned_scale_grad(x, ones({1}), {.low = 0, .high = 7, .zero_point = 2}, x),
                        "[learned_scale_grad] zero point: expected 0 for a learned scale, got 2",
                        ShapeError);
