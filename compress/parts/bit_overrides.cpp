@@ -115,6 +115,13 @@ int64_t BitOverrides::of(const std::string& key, const std::string& layer, int64
   return found == nullptr ? own : found->bits;
 }
 
+std::vector<int64_t> BitOverrides::of_layers(const std::string& key, const QuantTargets& targets,
+                                             int64_t own) const {
+  std::vector<int64_t> bits;
+  for (const QuantLayer& layer : targets.layers) bits.push_back(of(key, layer.path, own));
+  return bits;
+}
+
 std::vector<int64_t> BitOverrides::of_values(
     const std::string& key, const QuantTargets& targets,
     const std::function<int64_t(size_t value)>& own) const {

@@ -51,6 +51,10 @@ class BitOverrides {
   /// Of that layer: an entry's bits, else `own`.
   int64_t of(const std::string& key, const std::string& layer, int64_t own) const;
 
+  /// Of every one of QuantTargets::layers, where they have the same `own`.
+  std::vector<int64_t> of_layers(const std::string& key, const QuantTargets& targets,
+                                 int64_t own) const;
+
   /// Of every one of QuantTargets::values: the bits that all layers want which read it, or a value
   /// that shares its scale; `own` of a value is what a layer wants that no entry names. Throws
   /// RecipeError where two want different ones.

@@ -171,7 +171,8 @@ class MinMax final : public Method {
     }
     run.report(
         "quantization",
-        str(targets_.layers.size(), " layers, weights of ", bits_text(weight_bits()), ", values ",
+        str(targets_.layers.size(), " layers, weights of ",
+            bits_text(overrides_.of_layers(kWeightBits, targets_, weight_bits_)), ", values ",
             activation_bits_ == kRealBits ? "in reals" : "of " + bits_text(value_bits_),
             "; ranges ", range_));
   }
@@ -187,11 +188,6 @@ class MinMax final : public Method {
   bool rounds_weights() const { return weight_bits_ != kRealBits; }
   int64_t bits_of(const QuantLayer& layer) const {
     return overrides_.of(kWeightBits, layer.path, weight_bits_);
-  }
-  std::vector<int64_t> weight_bits() const {
-    std::vector<int64_t> bits;
-    for (const QuantLayer& layer : targets_.layers) bits.push_back(bits_of(layer));
-    return bits;
   }
 
   void refuse_without_effect(Recipe& r) const {
